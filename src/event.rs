@@ -136,8 +136,8 @@ pub enum Event {
         /// The permits that have been in use for longest.
         suspects: Vec<Holder>,
     },
-    /// Tasks wait for each other's permits, so that none of them can continue. Reported if any gate of the cycle had no such report for
-    /// 30 s.
+    /// Tasks wait for each other's permits, so that none of them can continue. It is reported unless each gate of the cycle was in such a
+    /// report within the last 30 s.
     WaitCycle {
         /// The tasks, and what they wait for.
         cycle: WaitCycle,

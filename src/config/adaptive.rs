@@ -1,6 +1,6 @@
 //! The table `adaptive` of a gate.
 
-use super::reader::{ConfigReader, as_text, as_whole, find_field};
+use super::reader::{ConfigReader, as_text, as_whole, find_field, is_blank};
 use super::value::{Value, ValueKind};
 use crate::plan::{Adaptive, AdaptiveRule, Limit, OverloadSign, RuleName};
 
@@ -24,7 +24,8 @@ impl ConfigReader {
         let max_healthy = field("max_healthy");
         let max_healthy = max_healthy.map(|value| self.read_duration(&format!("{path}.max_healthy"), value));
         let limit = |reader: &mut Self, name: &str| {
-            field(name).map(|value| reader.read_limit(&format!("{path}.{name}"), value))
+            let given = field(name).filter(|value| !is_blank(value));
+            given.map(|value| reader.read_limit(&format!("{path}.{name}"), value))
         };
         let (start, floor) = (limit(self, "start"), limit(self, "floor"));
         let overload = field("overload").map(|value| {
@@ -36,20 +37,20 @@ impl ConfigReader {
         // `max_healthy` belongs to the rule `aimd` alone.
         let given = field("rule")?;
         let rule = match (as_text(given), max_healthy) {
-            (Some("latency"), None) => Some(AdaptiveRule::Latency),
-            (Some("arc"), None) => Some(AdaptiveRule::Arc),
             (Some("aimd"), Some(max_healthy)) => Some(AdaptiveRule::Aimd { max_healthy: max_healthy? }),
             (Some("aimd"), None) => {
                 let example = "required for `aimd`, for example max_healthy = \"200ms\"";
                 self.report(given.line, format!("{path} has no max_healthy ({example})"));
                 return None;
             }
-            (Some("latency" | "arc"), Some(_)) => {
-                self.report(given.line, format!("{path}.max_healthy is only for the rule `aimd`"));
-                return None;
+            (text, max_healthy) => {
+                let rule = text.and_then(parse_rule_without_aimd);
+                if rule.is_some() && max_healthy.is_some() {
+                    self.report(given.line, format!("{path}.max_healthy is only for the rule `aimd`"));
+                    return None;
+                }
+                rule
             }
-            (text, None) => text.and_then(parse_custom),
-            (_, Some(_)) => None,
         };
         let allowed = "\"latency\", \"arc\", \"aimd\" with max_healthy, or \"custom:NAME\"";
         let rule = self.require(&format!("{path}.rule"), given, rule, "is not a rule", allowed)?;
@@ -72,6 +73,10 @@ impl ConfigReader {
     }
 }
 
-fn parse_custom(text: &str) -> Option<AdaptiveRule> {
-    text.strip_prefix("custom:")?.parse::<RuleName>().ok().map(AdaptiveRule::Custom)
+fn parse_rule_without_aimd(text: &str) -> Option<AdaptiveRule> {
+    match text {
+        "latency" => Some(AdaptiveRule::Latency),
+        "arc" => Some(AdaptiveRule::Arc),
+        _ => text.strip_prefix("custom:")?.parse::<RuleName>().ok().map(AdaptiveRule::Custom),
+    }
 }

@@ -52,8 +52,9 @@ use crate::preset::Preset;
 /// "uploads/images" = 6           # a name or a path
 /// ```
 ///
-/// Deserialization checks the whole configuration, so a `PlanConfig` always contains a valid [`Plan`]. The error has every
-/// problem. The gates keep the order of the format. Their limits do not depend on it.
+/// Deserialization checks the whole configuration, so a `PlanConfig` always contains a valid [`Plan`]. Only the ranges of the times and
+/// the reserve of a share are checked when the governor is built. The error has every problem. The gates keep the order of the format.
+/// Their limits do not depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct PlanConfig {
@@ -106,7 +107,7 @@ impl PlanConfig {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] with each setting whose gate the plan does not declare.
+    /// [`BuildError`] with each setting whose gate the plan does not declare, or whose path is not that of its gate.
     pub fn with_overrides(self, settings: Settings) -> Result<Self, BuildError> {
         let overrides = settings.under(OVERRIDES);
         let layers = Overrides::new().then(overrides.layer("the configuration"));
@@ -250,7 +251,7 @@ impl Serialize for GateTable<'_> {
             map.serialize_entry("adaptive", &AdaptiveTable(adaptive))?;
         }
         if let Some(keys) = spec.keys() {
-            map.serialize_entry("keys", &KeysTable(keys))?; // last: TOML wants tables after values
+            map.serialize_entry("keys", &KeysTable(keys))?; // the tables after the values, as TOML wants
         }
         if let Some(share) = share {
             map.serialize_entry("share", share)?;

@@ -459,7 +459,7 @@ pub(super) fn find_field<'v>(entries: &[(&ConfigKey, &'v Value)], name: &str) ->
 
 /// Returns `true` for an empty text. Where a number or a boolean may be text, it counts as a missing key, because an
 /// environment variable without a value becomes an empty text.
-fn is_blank(value: &Value) -> bool {
+pub(super) fn is_blank(value: &Value) -> bool {
     as_text(value).is_some_and(|text| text.trim().is_empty())
 }
 

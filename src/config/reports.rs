@@ -1,5 +1,6 @@
 //! Serializes resolutions, statuses and events. Data that `concurrency-governor explain --json` also prints has the same shape as
-//! there. There is no deserialization.
+//! there, except that a measurement has `stale` for `error` and no `figures`, and a gate has `lease`, but neither `formula` nor `share`.
+//! There is no deserialization.
 
 use std::borrow::Cow;
 
@@ -464,7 +465,8 @@ impl Serialize for CycleLink {
     }
 }
 
-/// Serializes the `kind`, the fields of the event under their names, and a human-readable `message`.
+/// Serializes the `kind`, the fields of the event under their names, and a human-readable `message`. The `error` of a rejected refresh
+/// becomes `problems`, and the `since` of a stall is left out.
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let message = self.to_string();

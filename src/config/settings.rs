@@ -126,7 +126,8 @@ impl Settings {
     }
 }
 
-/// Accepts a number as text, as environment variables have it. Null and an empty text count as no setting.
+/// Accepts a number as text, as environment variables have it. Null, and an empty text for a number, count as no setting. An empty text for
+/// a duration is an error.
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::read(&Value::deserialize(deserializer)?).map_err(D::Error::custom)

@@ -1,6 +1,6 @@
 //! Reads the table `share` of a gate.
 
-use super::reader::{ConfigReader, as_text, find_field};
+use super::reader::{ConfigReader, as_text, find_field, is_blank};
 use super::share::{DEFAULT_MAX_HOLD, DEFAULT_TTL, LedgerSource, ShareConfig};
 use super::value::{Value, ValueKind};
 use crate::plan::Unreachable;
@@ -12,7 +12,8 @@ impl ConfigReader {
         if !matches!(value.kind, ValueKind::Table(_)) {
             return None; // reported by `read_table`
         }
-        let field = |name: &str| find_field(&entries, name);
+        let field =
+            |name: &str| find_field(&entries, name).filter(|value| name != "limit" || !is_blank(value));
         for (name, example) in [("name", "name = \"prod/io\""), ("limit", "limit = 200")] {
             if field(name).is_none() {
                 self.report(value.line, format!("{path} has no {name} (required, for example {example})"));
@@ -42,12 +43,18 @@ impl ConfigReader {
             self.parse_text(&path, value.line, text)
         });
 
-        let mut text = |key: &str| {
+        let mut text = |key: &str, allowed: &str| {
             let value = field(key)?;
+            // The message does not contain the value, because a URL can contain a password.
+            if as_text(value).is_some_and(|text| text.contains("://")) {
+                self.report(value.line, format!("{path}.{key} is a URL (allowed: {allowed})"));
+                return None;
+            }
             let given = as_text(value).filter(|text| !text.is_empty()).map(str::to_owned);
-            self.require(&format!("{path}.{key}"), value, given, "is not a name", "text")
+            self.require(&format!("{path}.{key}"), value, given, "is not a name", allowed)
         };
-        let (variable, file) = (text("ledger_env"), text("ledger_file"));
+        let variable = text("ledger_env", "the name of a variable whose value is the URL");
+        let file = text("ledger_file", "the path of a file that contains the URL");
         let ledger = match (variable, file) {
             (Some(variable), None) => LedgerSource::Env(variable),
             (None, Some(file)) => LedgerSource::File(file.into()),

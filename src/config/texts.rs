@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for Quantity {
     }
 }
 
-/// Serializes as a number in self-describing formats, such as JSON. Other formats get the digits as text, and so does a
+/// Serializes as a number in human-readable formats, such as JSON. Other formats get the digits as text, and so does a
 /// fraction that a floating-point number would change.
 impl Serialize for Quantity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -108,7 +108,7 @@ fn parse_reading(text: &str) -> Result<Reading, String> {
     }
 }
 
-/// Accepts a number, too, in self-describing formats. Other formats contain the text.
+/// Accepts a number, too, in human-readable formats. Other formats contain the text.
 fn deserialize_number_or_text<'de, D, T, P, E>(
     deserializer: D,
     visitor: TextVisitor<T, P>,

@@ -223,6 +223,12 @@ impl<'de> Visitor<'de> for ValueVisitor {
             };
             entries.push((ConfigKey::new(text), value));
         }
+        // The crate `toml` passes a date or a time as a map with this one key.
+        if let [(key, Value { kind: ValueKind::Text(date), .. })] = &entries[..] {
+            if key.text == "$__toml_private_datetime" {
+                return Ok(Value::other(date));
+            }
+        }
         Ok(Value::table(entries))
     }
 }

@@ -9,9 +9,11 @@ use super::window::{Observed, as_ms};
 
 /// Additive increase, multiplicative decrease around a latency that you call healthy.
 ///
-/// A window is unhealthy if its 90th percentile is above `max_healthy`, or if at least one in a hundred outcomes reports
-/// overload. Such a window lowers the limit to 0.9 of its value. A healthy window in which the limit was reached raises it
-/// by one; before the first unhealthy window, it doubles the limit, so that a large one is found in a few windows.
+/// A window is unhealthy if its 90th percentile is above `max_healthy`, if at least one in a hundred samples reports overload,
+/// or if the host was under the pressure that counts as overload. Samples are the successes and the reports of overload;
+/// ignored outcomes are not counted. An unhealthy window lowers the limit to 0.9 of its value. A healthy window in which the
+/// limit was reached raises it by one; before the first unhealthy window, it doubles the limit, so that a large one is found
+/// in a few windows.
 ///
 /// Use it if you know which latency is acceptable. A window has at least 1 s and 50 samples. Source: Chiu and Jain, 1989,
 /// "Analysis of the increase and decrease algorithms for congestion avoidance in computer networks".

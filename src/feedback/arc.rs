@@ -9,13 +9,17 @@ use super::window::{Observed, as_ms};
 
 /// Adaptive request concurrency, as in Vector: follows the mean latency, and the server's signs of overload.
 ///
-/// A window lasts about one round trip. If the limit was reached, no outcome reports overload, and the mean latency is at
-/// or below its past mean, the limit grows by one. If outcomes report overload, or the mean is above the past mean by at least
-/// 2.5 standard deviations, the limit falls to 0.9 of its value. Past mean and variance are exponentially weighted with α =
-/// 0.4: `mean += α·d` and `variance = (1 − α)·(variance + d·α·d)`, where `d` is the new mean minus the past mean.
+/// A window lasts about one round trip. It is overloaded if at least one in a hundred samples reports overload, or the host was under the
+/// pressure that counts as overload. Samples are the successes and the reports of overload; ignored outcomes are not counted. If the
+/// window is overloaded, or the mean latency is above its past mean by at least 2.5 standard deviations, the limit falls to 0.9 of its
+/// value. Otherwise, if the limit was reached and the mean is at or below the past mean, the limit grows by one. Past mean and variance
+/// are exponentially weighted with α = 0.4: `mean += α·d` and `variance = (1 − α)·(variance + d·α·d)`, where `d` is the new mean minus the
+/// past mean.
 ///
 /// Use it for servers that report overload. Without such reports its past mean follows a slow rise of the latency. Source:
 /// Vector's RFC 1858, "Adaptive request concurrency", and Finch 2009, "Incremental calculation of weighted mean and variance".
+///
+/// The name is short for adaptive request concurrency. Write `feedback::Arc` where [`std::sync::Arc`] is in scope.
 ///
 /// ```
 /// use std::time::Duration;

@@ -239,7 +239,8 @@ impl Opinion {
         Self { limit, reason, numbers }
     }
 
-    /// Adds a number that explains the opinion. A time is in milliseconds, and its name ends with `_ms`.
+    /// Adds a number that explains the opinion. The name contains no spaces and no `=`. A time is in milliseconds, and its name ends with
+    /// `_ms`.
     #[must_use]
     pub fn with(mut self, name: &'static str, number: f64) -> Self {
         self.numbers.push((Cow::Borrowed(name), number));

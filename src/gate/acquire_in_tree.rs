@@ -27,8 +27,8 @@ use super::tree::TreeNode;
 use super::wake_list::WakeList;
 
 impl<G: GateRef> PendingRequest<G> {
-    /// Makes a request at a gate of a tree that is not the usual case, because requests wait in the tree; the request does not fit, has a
-    /// strict deadline, or must be rejected; a gate of the tree sheds; or this gate tracks its holders.
+    /// Makes a request at a gate of a tree in each case but the usual one: requests wait in the tree, a gate of the tree sheds, this gate
+    /// tracks its holders, or the request does not fit, has a strict deadline or must be rejected.
     #[inline(never)]
     pub(super) fn arrive_in_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let mut this = self.as_mut().project();

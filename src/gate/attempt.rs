@@ -128,7 +128,8 @@ impl Request<'_> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops `work` first and then releases the permits. There is no outcome.
+    /// Dropping the future removes a waiting request from the queue. Once `work` has started, `work` is dropped first, and then the
+    /// permits. There is no outcome.
     #[track_caller]
     pub fn observe<F: Future>(
         self,

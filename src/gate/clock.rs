@@ -59,7 +59,7 @@ pub(crate) fn to_instant(nanos: i64) -> Option<Instant> {
 }
 
 /// Converts the instant at which a wait ends. Returns `None` for [`NEVER`], or if the system cannot represent the instant.
-pub(super) fn to_deadline(nanos: i64) -> Option<Instant> {
+pub(crate) fn to_deadline(nanos: i64) -> Option<Instant> {
     if nanos == NEVER { None } else { to_instant(nanos) }
 }
 

@@ -1,5 +1,5 @@
-//! Counters of what happens without the lock. Up to 32 threads at a time each count in a shard of their own, so a count needs no atomic
-//! read-modify-write and moves no cache line between threads. Further threads share one shard.
+//! Counters that are incremented without the lock. Up to 32 threads at a time each count in a shard of their own, so a count needs no
+//! atomic read-modify-write and moves no cache line between threads. Further threads share one shard.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -136,7 +136,7 @@ fn assign_shard() -> usize {
 thread_local! {
     /// The shard number of this thread, [`UNASSIGNED`] or [`SHARED`].
     static SHARD: Cell<usize> = const { Cell::new(UNASSIGNED) };
-    /// Returns the shard number at the end of the thread.
+    /// Gives the shard number back at the end of the thread.
     static SHARD_GUARD: ShardGuard = const { ShardGuard };
 }
 

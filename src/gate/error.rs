@@ -13,7 +13,7 @@ use crate::plan::{GateName, Limit};
 /// `WouldExpire`. A [strict](super::Request::strict_deadline) deadline is checked right after `TooLarge`. For a key, `TooManyKeys` is
 /// checked right after `Closed`.
 ///
-/// In a tree of gates, `gate` names the level that rejects the request. For a key that is the gate that has the key.
+/// In a tree of gates, `gate` names the level that rejects the request. If the level is a key, `gate` names the gate that has this key.
 ///
 /// A weight of 0 is rejected, where `tokio::sync::Semaphore` admits it: a computed weight of 0 is mostly a rounding mistake, and a
 /// permit for nothing would hide it.

@@ -293,7 +293,7 @@ impl Gate {
     /// Returns the number of permits in use, those of children and keys included. It costs one atomic load at a [standalone](crate::gate)
     /// gate that is not paused; otherwise it takes a lock for a moment. [`status`](Self::status) has all numbers of one instant.
     ///
-    /// The value may lag some nanoseconds behind a request that has just returned on another thread.
+    /// The value may lack, for some nanoseconds, an acquisition or a release that has just finished on another thread.
     ///
     /// ```
     /// use concurrency_governor::{Gate, GateName, Limit};

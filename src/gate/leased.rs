@@ -4,12 +4,12 @@
 use super::handle::Gate;
 use super::lock::GateLock;
 use super::permits::Word;
-use crate::plan::Limit;
+use crate::plan::{GateName, Limit};
 
 impl Gate {
-    /// Returns the smallest limit, at most `limit`, that the permits in use and the requests that wait now could use up. A request that
-    /// does not fit any more counts with the rest of the limit, because it can be admitted once other permits are released. Caps of keys
-    /// and limits of children count.
+    /// Returns the limit that the permits in use and the requests that wait now need: the lowest one that is as useful to them as `limit`.
+    /// A request that fits only in part counts with what is left of the limit, because it can be admitted once other permits are released.
+    /// Caps of keys and limits of children count. The result is above `limit` only if more permits than that are in use.
     pub(crate) fn demand(&self, limit: Limit) -> u32 {
         let shared = self.shared();
         if let Some(node) = &shared.node {
@@ -25,9 +25,13 @@ impl Gate {
         })
     }
 
-    /// Returns the largest number of permits that could be in use at this gate if the root of its tree had the limit `limit`.
-    pub(crate) fn limit_under(&self, limit: Limit) -> Limit {
-        self.shared().node.as_ref().map_or(limit, |node| node.limit_under(limit))
+    /// Returns the gate that would reject this weight as too large if the root of the tree had the limit `limit`, and the limit of that
+    /// gate: this gate or one above it. The gate of a key stands for the key.
+    pub(crate) fn limit_below_weight(&self, weight: u32, limit: Limit) -> Option<(GateName, Limit)> {
+        match &self.shared().node {
+            Some(node) => node.limit_below_weight(weight, limit),
+            None => (weight > limit.get()).then(|| (self.name(), limit)),
+        }
     }
 }
 
@@ -39,7 +43,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::{GateName, Keys, Part};
+    use crate::plan::{Keys, Part};
 
     fn tree(block: u32, cap: Part) -> [Gate; 6] {
         let keys = Keys::up_to(8).cap(cap);
@@ -70,7 +74,9 @@ mod tests {
             let mut permits: Vec<_> = waiting.iter_mut().map(|request| request.poll_unpin(&mut cx)).collect();
             let demand = io.demand(limit);
             prop_assert!(demand <= limit.get());
-            prop_assert_eq!(gates[0].limit_under(limit), Part::of(numerator, 4).of_limit(limit));
+            let cap = Part::of(numerator, 4).of_limit(limit);
+            prop_assert_eq!(gates[0].limit_below_weight(cap.get(), limit), None);
+            prop_assert_eq!(gates[0].limit_below_weight(cap.get().saturating_add(1), limit), Some((io.name(), cap)));
 
             io.resume();
             let used_at = |limit: u32| {

@@ -30,8 +30,8 @@
 //! shared, tree                             one gate: the permits, the lock, the counters; gates that share a lock
 //! lock                                     the lock, and the steps that run under it
 //! state/                                   the rules of admission behind the lock
-//! queue/, permits/, holders/, stats        the wait queue; the atomic word of the fast path, which is also the lock; records of the
-//!                                          permits in use, at gates that track them; statistics
+//! queue/, permits/, holders/, stats        the wait queue; the atomic word of the fast path, which is also the lock; the reports of gates
+//!                                          that track their holders; statistics
 //! timer/, wake_list, wait_sampler          one timer per runtime; what is woken after unlocking; which waits are measured
 //! outcomes, counters, recent_clock         samples of the outcomes of work; counters of the fast path; a clock for tracked holders
 //! status, error                            reports; rejections

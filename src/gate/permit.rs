@@ -145,7 +145,8 @@ impl OwnedPermit {
     /// Declares that the permits stay in the task that acquired them until they are released.
     ///
     /// A gate that tracks its holders reports a wait cycle only if the cycle is certain. An owned permit may move to another task, which
-    /// may release it at any time, so the permit is part of a reported cycle only after this call. The call has no effect at other gates.
+    /// may release it at any time, so the permit is part of a reported cycle only after this call. The call has no effect at other gates,
+    /// nor on permits from `try_acquire`.
     pub fn stay_in_task(&self) {
         self.gate.shared().bind(self.held);
     }

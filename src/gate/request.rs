@@ -211,7 +211,7 @@ impl Gate {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops `work` first and then releases the permit.
+    /// Dropping the future removes a waiting request from the queue. Once `work` has started, `work` is dropped first, and then the permit.
     #[track_caller]
     pub fn run<F: Future>(&self, work: F) -> impl Future<Output = Result<F::Output, AcquireError>> {
         self.request().run(work)
@@ -517,7 +517,8 @@ impl<'g> Request<'g> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops `work` first and then releases the permits.
+    /// Dropping the future removes a waiting request from the queue. Once `work` has started, `work` is dropped first, and then the
+    /// permits.
     #[track_caller]
     pub fn run<F: Future>(self, work: F) -> impl Future<Output = Result<F::Output, AcquireError>> {
         let request = self.made_here();

@@ -18,7 +18,7 @@ pub(super) struct GateStats {
     /// `None` if waits are not measured.
     pub(super) waits: Option<Box<Histogram>>,
     pub(super) listeners: ChangeListeners,
-    /// Requests admitted on arrival under the lock.
+    /// Requests admitted on arrival that were counted under the lock. Those of a quiet tree are in `Counter::Admitted`.
     pub(super) admitted: u64,
     /// Changes of the limit under the lock.
     pub(super) resized: u64,

@@ -57,11 +57,11 @@ pub struct GateStatus {
     /// Whether the gate was closed.
     pub closed: bool,
     /// Whether the queue of the gate, or of one above it, is standing: for a whole interval, the oldest request had waited longer than the
-    /// target of its [shedding](crate::Shed) at each admission. Then the oldest requests are rejected. Always `false` at a gate that does
-    /// not shed.
+    /// target of its [shedding](crate::Shed) at each admission. Then the oldest requests are rejected. Always `false` at a gate that
+    /// does not shed and is not within one that does.
     pub standing: bool,
     /// The [retry time](super::AcquireError::retry_after) of the next request that is rejected. Always `None` at a gate that does not
-    /// [shed](crate::Shed).
+    /// [shed](crate::Shed) and is not within one that does.
     pub retry_after: Option<Duration>,
     /// How many times the limit has changed.
     pub resized: u64,
@@ -83,15 +83,15 @@ pub struct GateStatus {
 /// Every request is counted on arrival: admitted at once, enqueued, or rejected. So the number of all requests is
 /// `admitted - queue.admitted + queue.enqueued + rejected.sum()`. An [`Acquire`](super::Acquire) that was never polled is not a request.
 ///
-/// Two kinds of [nested](super::Request::under) requests are not part of this number: those that borrow all of their permits at once, which
-/// are counted in `borrowed`, and those that are rejected with [`SelfWait`](super::AcquireError::SelfWait).
+/// A [nested](super::Request::under) request is not part of this number if it makes no request at the gate itself: it borrows all of its
+/// permits at once or from several permits above it, or is rejected with [`SelfWait`](super::AcquireError::SelfWait).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GateTotals {
     /// Requests admitted, at once or from the queue.
     pub admitted: u64,
-    /// [Nested](super::Request::under) requests that borrowed permits of the work that they are part of. A request that had to wait for
-    /// a loan is also counted by what became of its wait at the gate: mostly as cancelled, or by the reason for which the gate rejected it.
+    /// [Nested](super::Request::under) requests that borrowed permits of the work that they are part of. A request that waited for a
+    /// loan and at the gate as well is also counted there: mostly as cancelled, or by the reason for which the gate rejected it.
     pub borrowed: u64,
     /// What became of the requests that had to wait.
     pub queue: QueueTotals,

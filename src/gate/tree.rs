@@ -398,10 +398,11 @@ impl TreeNode {
         })
     }
 
-    /// As [`FairQueue::limit_under`].
+    /// As [`FairQueue::level_below_weight`], with the name of the gate at that level.
     #[cfg(feature = "fleet")]
-    pub(super) fn limit_under(&self, limit: Limit) -> Limit {
-        self.tree.locked(|state, _| state.queue.limit_under(&self.place, limit))
+    pub(super) fn limit_below_weight(&self, weight: u32, limit: Limit) -> Option<(GateName, Limit)> {
+        let found = self.tree.locked(|state, _| state.queue.level_below_weight(&self.place, weight, limit));
+        found.map(|(level, limit)| (self.name_at(level), limit))
     }
 
     /// As [`FairQueue::demand`].

@@ -172,6 +172,8 @@ impl GovernorBuilder {
     }
 
     /// Sets the time that a probe has for one measurement, both in [`build`](Self::build) and in each refresh. Default: 1 s.
+    ///
+    /// The readings of a refresh take effect together. So a probe that hangs delays those of the others by this time, in each refresh.
     pub fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.probe_deadline = deadline;
         self
@@ -180,7 +182,8 @@ impl GovernorBuilder {
     /// Measures every resource once, derives the limits, and opens the gates.
     ///
     /// A probe that fails, panics or misses its deadline does not fail the build. Its resource counts as unknown, and the
-    /// [assumptions](crate::Amount::assume) of the formulas apply until the probe works.
+    /// [assumptions](crate::Amount::assume) of the formulas apply until the probe works. A background refresh keeps them for
+    /// [`rise_after`](super::RefreshPolicy::rise_after) longer.
     ///
     /// ```
     /// use concurrency_governor::testing::MockProbe;

@@ -18,7 +18,7 @@ impl Governor {
     /// is closed. They are closed in the order of the plan, but a parent after its children. Declare the gates in the order
     /// in which work passes them: then work that holds a permit of one gate can still acquire from the later ones, and make
     /// [nested](crate::gate::Request::under) requests. At the deadline all gates are closed: what still waits is rejected.
-    /// Permits are never revoked.
+    /// A gate that is [added](Self::add) meanwhile is closed, too; one that is added afterwards is open. Permits are never revoked.
     ///
     /// A [pool](crate::pool) on one of the gates is closed with it, after the last checkout; `Pool::drained` waits for its items. A
     /// [paused](Gate::pause) gate is not resumed, so its queue is rejected at the deadline. The background refresh goes on.
@@ -52,14 +52,17 @@ impl Governor {
     ///
     /// Dropping the future leaves the gates as they are: some closed, some serving their queue, some open. It may be called again.
     pub async fn close_all(&self, deadline: Instant) -> CloseReport {
-        let gates = self.closing_order();
-        for gate in &gates {
+        let mut drained = Vec::new();
+        // The order is read again before each step, because a gate may have been added.
+        while let Some(gate) = self.closing_order().into_iter().find(|gate| !drained.contains(&gate.name())) {
             gate.close_after_queue();
             if timeout_at(deadline, gate.drained()).await.is_err() {
                 break;
             }
             self.0.shares.begin_leave(gate.name());
+            drained.push(gate.name());
         }
+        let gates = self.closing_order();
         // All gates reject new requests before one of them rejects waiting requests. Otherwise a task whose wait was
         // rejected could still be admitted at another gate.
         gates.iter().for_each(Gate::close_after_queue);

@@ -19,7 +19,8 @@ impl Governor {
     /// which work holds its permits; and the tasks that wait for each other.
     ///
     /// Holders, stalls and cycles are known for gates that [track their holders](crate::GateSpec::track_holders). The gates are visited
-    /// one after the other; the numbers of one gate are of one instant. It prints as a text for a person.
+    /// one after the other. The numbers, the holders and the stall of a gate are each of one instant, but not of the same one. It
+    /// prints as a text for a person.
     ///
     /// ```
     /// use std::time::Duration;

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::prober::panic_message;
+use super::prober::{MeasurementTask, panic_message};
 use super::status::FeedbackStatus;
 use crate::feedback::{self, Aimd, Band, Feedback, FeedbackDecision, Latency, OutcomeCounts, Reason, Rule};
 use crate::gate::{Gate, OutcomeReader};
@@ -33,6 +33,8 @@ pub(super) struct FeedbackProbe {
     terms: FeedbackTerms,
     /// The probe whose reading can count as overload, and the least reading that does.
     pressure: Option<(Arc<dyn ResourceProbe>, Quantity)>,
+    /// Locked by a running measurement of the pressure, as in the prober.
+    measuring: Arc<tokio::sync::Mutex<()>>,
     /// The origin of the instants of decisions.
     origin: Instant,
     state: Mutex<FeedbackState>,
@@ -51,7 +53,7 @@ struct FeedbackState {
     unreported: Vec<FeedbackDecision>,
     /// What the last call of the rule panicked with, if it did.
     fault: Option<String>,
-    /// Whether the last step read an outcome.
+    /// Whether an outcome was read since the last wait of `changed` began.
     is_active: bool,
 }
 
@@ -109,6 +111,7 @@ impl FeedbackProbe {
             gate: OnceLock::new(),
             terms: FeedbackTerms::new(band),
             pressure,
+            measuring: Arc::default(),
             origin: Instant::now(),
             state: Mutex::new(state),
         })
@@ -156,12 +159,14 @@ impl FeedbackProbe {
         }
     }
 
-    /// Measures the pressure on the host, and then steps. A probe that fails or does not answer in time counts as no pressure. Its
-    /// failure is reported by the governor, which measures the same probe as any other.
+    /// Measures the pressure on the host, and then steps. A probe that fails, panics or does not answer in time counts as no
+    /// pressure. Its failure is reported by the governor, which measures the same probe as any other.
     async fn measure_pressure_and_step(&self) -> bool {
         if let Some((probe, least)) = &self.pressure {
-            let measured = timeout(MAX_STEP, probe.measure()).await;
-            let reading = measured.ok().and_then(Result::ok).map(|measurement| measurement.reading());
+            // In a task of its own, so that a panic of the probe does not end `changed`, which would not be called again.
+            let measurement = MeasurementTask::spawn(probe, &self.measuring);
+            let measured = measurement.finish(Instant::now().checked_add(MAX_STEP), MAX_STEP).await;
+            let reading = measured.ok().map(|measurement| measurement.reading());
             if matches!(reading, Some(Reading::Finite(share)) if share >= *least) {
                 self.state().feedback.record_pressure();
             }
@@ -186,7 +191,7 @@ impl FeedbackProbe {
         let (counts, peak) = reader.read(|latency| feedback.record_latency(latency));
         feedback.record_counts(counts);
         state.totals.add(counts);
-        state.is_active = counts != OutcomeCounts::default();
+        state.is_active |= counts != OutcomeCounts::default();
 
         // A request that found no permit available shows that the limit was reached. In a tree, the limit of another gate may have been
         // reached. So there a request counts only if it waits now and this gate has no permit available now.
@@ -228,13 +233,16 @@ impl FeedbackProbe {
         state.feedback.limit() != before || !state.unreported.is_empty()
     }
 
-    /// Returns the time until the next step. A window is read about four times, or once while there are no outcomes.
-    fn until_next_step(&self) -> Duration {
-        let state = self.state();
-        let terms = state.feedback.terms();
-        let quarter = terms.min_length.checked_div(4).unwrap_or_default();
-        let quarter = quarter.clamp(MIN_STEP, MAX_STEP);
-        if state.is_active { quarter } else { quarter.saturating_mul(4) }
+    /// Begins the wait of `changed` for its next step, and returns the length of the wait. A window is read about four times, or once
+    /// while there are no outcomes.
+    fn begin_step_wait(&self) -> Duration {
+        let mut state = self.state();
+        // The rule may be code of the user. If this call panics, so does that of the next step, which reports it.
+        let terms = panic::catch_unwind(AssertUnwindSafe(|| state.feedback.terms()));
+        let length = terms.map_or(Duration::MAX, |terms| terms.min_length);
+        let quarter = length.checked_div(4).unwrap_or_default().clamp(MIN_STEP, MAX_STEP);
+        // An outcome that a refresh has read counts, too. A refresh follows each decision.
+        if std::mem::take(&mut state.is_active) { quarter } else { quarter.saturating_mul(4) }
     }
 
     /// Locks the state. A panic of the rule is caught, so the lock is not poisoned by it.
@@ -276,7 +284,7 @@ impl ResourceProbe for FeedbackProbe {
     /// Resolves after each decision that changed the limit.
     async fn changed(&self) {
         loop {
-            sleep(self.until_next_step()).await;
+            sleep(self.begin_step_wait()).await;
             if self.measure_pressure_and_step().await {
                 return;
             }

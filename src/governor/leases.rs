@@ -46,7 +46,7 @@ impl Governor {
         !self.0.shares.is_empty()
     }
 
-    /// Reports the changes of leases to the observers, until it is dropped.
+    /// Reports the changes of leases to the observers, until it is dropped. Changes in quick succession are reported as one.
     pub(super) async fn lease_loop(self) {
         let mut reported: Vec<Option<(LeaseState, LimitVersion)>> = self.leases().map(|_| None).collect();
         loop {

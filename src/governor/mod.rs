@@ -353,7 +353,8 @@ impl Governor {
     /// Measures every resource now and derives the limits again. Gates are resized before the future resolves.
     ///
     /// A rise takes effect at once; only [`spawn_refresh`](Self::spawn_refresh) waits until it has lasted. If a
-    /// probe fails, panics or misses its deadline, its last good reading stays in force, marked stale.
+    /// probe fails, panics or misses its deadline, its last good reading stays in force, marked stale. The call waits for
+    /// the slowest measurement, at most for the [deadline](GovernorBuilder::probe_deadline), and first for a refresh that already runs.
     ///
     /// ```
     /// # use concurrency_governor::testing::MockProbe;

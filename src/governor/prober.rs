@@ -1,4 +1,5 @@
-//! Measures all probes concurrently. A probe that fails, hangs, blocks or panics affects no other probe.
+//! Measures all probes concurrently. A probe that fails, hangs, blocks or panics affects no other probe, except that the results are
+//! applied together: after the slowest measurement, at most after the deadline.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -88,7 +89,9 @@ impl Prober {
     /// Dropping the future aborts the measurements.
     pub(super) async fn measure(&self, scope: &RefreshScope) -> Vec<Option<Result<Measurement, ProbeFault>>> {
         let deadline = Instant::now().checked_add(self.deadline);
-        let spawn = |(index, probe)| scope.contains(index).then(|| MeasurementTask::spawn(probe));
+        let spawn = |(index, tracked): (usize, &TrackedProbe)| {
+            scope.contains(index).then(|| MeasurementTask::spawn(&tracked.probe, &tracked.measuring))
+        };
         let tasks: Vec<Option<MeasurementTask>> = self.probes.iter().enumerate().map(spawn).collect();
         let mut results = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -207,8 +210,8 @@ impl TrackedProbe {
     }
 }
 
-/// A running measurement. Dropping it aborts the measurement.
-struct MeasurementTask {
+/// A running measurement, in a task of its own. Dropping it aborts the measurement.
+pub(super) struct MeasurementTask {
     resource: Resource,
     task: JoinHandle<Result<Measurement, ProbeError>>,
     /// Whether the task has called the probe, or still waits for an earlier call to end.
@@ -216,8 +219,10 @@ struct MeasurementTask {
 }
 
 impl MeasurementTask {
-    fn spawn(tracked: &TrackedProbe) -> Self {
-        let (probe, measuring) = (Arc::clone(&tracked.probe), Arc::clone(&tracked.measuring));
+    /// Measures the probe after the measurement that holds the lock, if there is one.
+    pub(super) fn spawn(probe: &Arc<dyn ResourceProbe>, measuring: &Arc<Mutex<()>>) -> Self {
+        let resource = probe.resource();
+        let (probe, measuring) = (Arc::clone(probe), Arc::clone(measuring));
         let has_started = Arc::new(AtomicBool::new(false));
         let started = Arc::clone(&has_started);
         let task = tokio::spawn(async move {
@@ -226,11 +231,11 @@ impl MeasurementTask {
             started.store(true, Ordering::Relaxed);
             probe.measure().await
         });
-        Self { resource: tracked.resource, task, has_started }
+        Self { resource, task, has_started }
     }
 
     /// Waits for the result until the deadline. `None` means that the deadline is too far away to be represented.
-    async fn finish(
+    pub(super) async fn finish(
         mut self,
         deadline: Option<Instant>,
         probe_deadline: Duration,

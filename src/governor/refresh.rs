@@ -56,7 +56,8 @@ impl RefreshPolicy {
     /// The time begins with the first measurement that sees the rise, and ends with a measurement of its own, whatever
     /// the period of the refresh. It begins again after a measurement that does not see the rise, or fails.
     ///
-    /// A fall takes effect at once. So a flapping reading does not make the limits flap: they stay at its low end.
+    /// A change from or to an unknown reading must last, too. A fall takes effect in the refresh that measures it. So a flapping reading
+    /// does not make the limits flap: they stay at its low end.
     pub const fn rise_after(mut self, duration: Duration) -> Self {
         self.rise_after = duration;
         self
@@ -139,21 +140,22 @@ impl<'p> ChangeReports<'p> {
     }
 
     /// Waits until the next refresh is due: after a change report, after the policy's period, or when a rise has lasted. Returns which
-    /// probes to measure: all, unless only probes reported whose readings rise at once.
+    /// probes to measure: all, unless nothing else is due and only probes reported whose readings rise at once.
     pub(super) async fn wait_for_refresh(
         &mut self,
         policy: &RefreshPolicy,
         rise_due: Option<Instant>,
     ) -> RefreshScope {
         let now = Instant::now();
-        // The period goes on during a refresh of some probes: those that report often must not keep the others from being measured.
+        // The period goes on during a refresh of some probes: probes that report often must not delay the measurement of the others.
         self.full_refresh_due = self.full_refresh_due.or_else(|| now.checked_add(jittered(policy.every)));
         let dues = [self.full_refresh_due, rise_due];
         let untils = dues.into_iter().flatten().map(|due| due.saturating_duration_since(now));
         let period = untils.min().unwrap_or(Duration::MAX).max(SETTLE_TIME);
         if let Ok(reported) = timeout(period, self.next()).await {
             sleep(SETTLE_TIME).await;
-            if reported.iter().all(|index| self.probes[*index].rises_at_once()) {
+            let is_due = dues.into_iter().flatten().any(|due| due <= Instant::now());
+            if !is_due && reported.iter().all(|index| self.probes[*index].rises_at_once()) {
                 return RefreshScope::Only(reported);
             }
         }

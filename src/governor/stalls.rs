@@ -56,7 +56,7 @@ impl Governor {
             }
         }
         for cycle in wait_cycles(gates) {
-            // A cycle counts as reported for each of its gates.
+            // A cycle counts as reported for each of its gates, and is reported unless each of them was in a report within the last 30 s.
             let waited_for =
                 gates.iter().filter(|gate| cycle.links.iter().any(|link| link.gate == gate.name()));
             let due = waited_for.filter(|gate| gate.start_report(ReportKind::Cycle)).count();

@@ -45,7 +45,7 @@ pub struct ProbeStatus {
     pub resource: Resource,
     /// The reading in force.
     pub reading: Reading,
-    /// Whether the last measurement failed, so that an older reading stays in force.
+    /// Whether the reading in force is from before a failed measurement. It stays so while a rise is held after the failure.
     pub stale: bool,
     /// The number of successful measurements.
     pub measured: u64,

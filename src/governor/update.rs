@@ -25,7 +25,8 @@ pub(super) struct Announcement {
 }
 
 impl Governor {
-    /// Refreshes. A rise takes effect when it has lasted for `rise_after`.
+    /// Refreshes. All readings take effect together, after the slowest measurement, at most after the deadline of the probes. A rise takes
+    /// effect when it has lasted for `rise_after`.
     pub(super) async fn refresh_damped(
         &self,
         scope: &RefreshScope,

@@ -197,7 +197,8 @@ impl ObservedRequest<'_> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops `work` first and then releases the permits.
+    /// Dropping the future removes a waiting request from the queue. Once `work` has started, it drops `work` first and then releases
+    /// the permits.
     #[track_caller]
     pub fn run<F: Future>(self, work: F) -> impl Future<Output = Result<F::Output, AcquireError>> {
         let Self { request, observation } = self.made_here();
@@ -222,7 +223,8 @@ impl ObservedRequest<'_> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops `work` first and then releases the permits. There is no outcome.
+    /// Dropping the future removes a waiting request from the queue. Once `work` has started, it drops `work` first and then releases
+    /// the permits. There is no outcome.
     #[track_caller]
     pub fn observe<F: Future>(
         self,

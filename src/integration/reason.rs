@@ -1,4 +1,5 @@
-//! The reasons for a rejection, as one word each. Metrics, spans and HTTP responses use the same words.
+//! The reasons for a rejection, as one word each. Metrics, spans and HTTP responses use the same words. Metrics have no
+//! `self_wait`.
 
 #[cfg(all(feature = "fleet", any(feature = "tower", feature = "tracing")))]
 use crate::fleet::SharedAcquireError;

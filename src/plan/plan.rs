@@ -289,7 +289,7 @@ fn sort_by_dependency(
     (order, cycles.iter().map(|cycle| cycle.iter().map(|&index| specs[index].name()).collect()).collect())
 }
 
-/// Finds cycles with a depth-first search: at least one of each strongly connected component, and no two with a common gate.
+/// Finds cycles with a depth-first search: at least one of each strongly connected component that has any, and no two with a common gate.
 /// `reads` has what each gate reads. Gates that are `visited` from the start are left out. Uses no recursion.
 fn find_cycles(reads: &[Vec<usize>], mut visited: Vec<bool>) -> Vec<Vec<usize>> {
     let mut cycles: Vec<Vec<usize>> = Vec::new();

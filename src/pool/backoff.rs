@@ -94,7 +94,8 @@ impl CreateBackoff {
         let doublings = failures.saturating_sub(1).min(31);
         let full = self.first.saturating_mul(1 << doublings).min(self.longest);
         let delay = jitter(full);
-        self.streak = Some(FailureStreak { failures, until: clock::add(now, delay) });
+        let until = clock::add(now, delay).min(NEVER.wrapping_sub(1)); // `NEVER` stands for a permanent failure
+        self.streak = Some(FailureStreak { failures, until });
         BackoffDelay { delay, failures }
     }
 }
@@ -122,12 +123,12 @@ mod tests {
         assert_eq!(jittered.delay, second / 2, "the delay is not the jittered one");
     }
 
-    /// The longest durations do not overflow.
+    /// The longest durations do not overflow, and a failure that is not permanent does not become so.
     #[test]
     fn extreme_durations_saturate() {
         let mut backoff = CreateBackoff::new(Duration::MAX, Duration::MAX);
         backoff.start(i64::MAX, |full| full);
         assert_eq!(backoff.extend(i64::MAX, |full| full).delay, Duration::MAX);
-        assert_eq!(backoff.until(), Some(i64::MAX));
+        assert_eq!((backoff.until(), backoff.has_given_up()), (Some(i64::MAX - 1), false));
     }
 }

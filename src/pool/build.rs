@@ -12,16 +12,16 @@ use super::build_error::{PoolBuildError, PoolProblem};
 use super::builder::PoolBuilder;
 use super::close_turn::CloseTurn;
 use super::delivery::ItemDelivery;
-use super::error::CheckoutError;
+use super::error::{AddError, CheckoutError};
 use super::gate::PoolGate;
 use super::group::{GroupMember, PoolGroup};
-use super::item_record::ItemRecord;
 use super::item_wait::ItemWait;
 use super::maintenance::run_maintenance;
 use super::manager::Manager;
 use super::shared::PoolShared;
-use super::state::{CheckoutArrival, PoolRules, PoolState};
+use super::state::{PoolRules, PoolState};
 use super::sync::{AtomicU64, Mutex, PoolRuntime};
+use super::unused_item::UnusedItem;
 use super::{Pool, PoolCore};
 use crate::gate::Gate;
 use crate::gate::clock::{self, NEVER};
@@ -62,15 +62,15 @@ impl<M: Manager> PoolBuilder<M> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the pool, and each first item once it has been created.
+    /// Dropping the future closes the pool: items that exist are dropped, and creations are cancelled.
     pub async fn build(mut self) -> Result<Pool<M>, PoolBuildError> {
         let (min_idle, initial) = (self.min_idle, mem::take(&mut self.initial));
         let pool = self.open(initial.len())?;
         // From here on, an error or a dropped future drops the only handle, which closes the pool.
         let shared = &pool.core.shared;
         let missing = min_idle.min(shared.gate.item_limit()).saturating_sub(initial.len());
+        add_initial(shared, initial)?;
         create_first_items(shared, missing).await?;
-        add_all(shared, initial);
         Ok(pool)
     }
 
@@ -96,6 +96,7 @@ impl<M: Manager> PoolBuilder<M> {
     ///
     /// - [`PoolBuildError::Invalid`] with every problem of the settings.
     /// - [`PoolBuildError::NoRuntime`] outside a tokio runtime.
+    /// - [`PoolBuildError::Closed`] if the gate is closed before the [`initial`](Self::initial) items are in the pool.
     ///
     /// # Panics
     ///
@@ -104,7 +105,7 @@ impl<M: Manager> PoolBuilder<M> {
         let initial = mem::take(&mut self.initial);
         let pool = self.open(initial.len())?;
         let shared = &pool.core.shared;
-        add_all(shared, initial);
+        add_initial(shared, initial)?;
         let now = clock::now();
         shared.apply(|state, effects| state.warm(now, shared.gate.item_limit(), effects));
         Ok(pool)
@@ -151,7 +152,7 @@ impl<M: Manager> PoolBuilder<M> {
             check_timeout: self.check_timeout.unwrap_or(DEFAULT_CHECK_TIMEOUT.min(half_wait)),
             reads_clock: rules.has_time_bounds(),
             max_lifetime: self.max_lifetime,
-            begins_items: self.begins_items,
+            incomplete_by_default: self.incomplete_by_default,
             observers: self.observers,
             runtime,
             maintenance_wake,
@@ -220,25 +221,38 @@ impl<M: Manager> PoolBuilder<M> {
     }
 }
 
-/// Creates this many items, which become idle. They are checked out without a permit until all of them exist, then put back.
+/// Adds the items that exist already, as far as there is room for them.
+fn add_initial<M: Manager>(shared: &Arc<PoolShared<M>>, items: Vec<M::Item>) -> Result<(), PoolBuildError> {
+    let given = items.len();
+    for (added, item) in items.into_iter().enumerate() {
+        match shared.add(item) {
+            Ok(()) => {}
+            // The limit was lowered since it was checked, or other pools of the group have the slots.
+            Err(AddError::Full { .. }) => {
+                let problems = vec![PoolProblem::Initial { items: given, limit: added }];
+                return Err(PoolBuildError::Invalid { problems });
+            }
+            Err(AddError::Closed { gate, .. }) => return Err(PoolBuildError::Closed { gate }),
+        }
+    }
+    Ok(())
+}
+
+/// Creates this many items, which become idle. They are checked out without a permit until all of them exist, then put back. If the
+/// limit falls meanwhile, it creates only as many as still fit.
 async fn create_first_items<M: Manager>(
     shared: &Arc<PoolShared<M>>,
     count: usize,
 ) -> Result<(), PoolBuildError> {
-    let mut waits = Vec::new();
-    let mut items = Vec::new();
     // All waits are queued before the first is awaited, so that the items are created at the same time.
-    for _ in 0..count {
-        match ItemWait::take_or_enqueue(shared, CheckoutArrival::default()) {
-            Ok(record) => items.push(FirstItem { shared, record: Some(record) }),
-            Err(wait) => waits.push(wait),
-        }
-    }
+    let waits: Vec<_> = (0..count).map(|_| ItemWait::enqueue_first(shared)).collect();
+    let mut items = Vec::new();
     for wait in waits {
         match wait.delivery(NEVER).await {
             Some(ItemDelivery::Reused(record) | ItemDelivery::Created(record)) => {
-                items.push(FirstItem { shared, record: Some(record) });
+                items.push(UnusedItem::new(shared, record));
             }
+            Some(ItemDelivery::NoRoom) => {}
             Some(ItemDelivery::Ended(
                 CheckoutError::Create(error) | CheckoutError::BackingOff { error, .. },
             )) => return Err(PoolBuildError::Create(error)),
@@ -248,28 +262,6 @@ async fn create_first_items<M: Manager>(
         }
     }
     Ok(())
-}
-
-/// Adds the items that exist already. An item above a limit that has been lowered meanwhile is dropped.
-fn add_all<M: Manager>(shared: &Arc<PoolShared<M>>, items: Vec<M::Item>) {
-    for item in items {
-        drop(shared.add(item));
-    }
-}
-
-/// One of the first items. Its drop puts the item back.
-struct FirstItem<'s, M: Manager> {
-    shared: &'s Arc<PoolShared<M>>,
-    /// `None` only in `drop`.
-    record: Option<ItemRecord<M::Item>>,
-}
-
-impl<M: Manager> Drop for FirstItem<'_, M> {
-    fn drop(&mut self) {
-        if let Some(record) = self.record.take() {
-            self.shared.put_back_slow(record);
-        }
-    }
 }
 
 const DEFAULT_NAME: GateName = GateName::new("pool");

@@ -44,8 +44,8 @@ fn join(problems: &[PoolProblem]) -> String {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolProblem {
-    /// Neither a gate nor a maximum was given.
-    #[error("a pool takes its limit from `gate` or from `max` (given: neither): call one of them")]
+    /// Neither a maximum nor a gate nor a group was given.
+    #[error("a pool takes its limit from `max`, `gate` or `group` (given: none of them): call one of them")]
     NoLimit,
     /// Both a gate and a maximum were given.
     #[error(
@@ -92,12 +92,12 @@ pub enum PoolProblem {
     },
     /// More items were given than may be live.
     #[error(
-        "`initial` has {items} items (allowed: at most the limit, {limit}): give fewer, or raise the limit"
+        "`initial` has {items} items (allowed: {limit}, which fit below the limit): give fewer, or raise the limit"
     )]
     Initial {
         /// The number of items.
         items: usize,
-        /// The most items that may be live now.
+        /// How many of them fit below the limit. In a group, other pools may have slots.
         limit: usize,
     },
     /// The longest backoff delay is shorter than the first one.

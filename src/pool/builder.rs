@@ -12,7 +12,8 @@ use super::manager::Manager;
 use crate::plan::GateName;
 
 impl<M: Manager> Pool<M> {
-    /// Starts building a pool. A limit is required: [`max`](PoolBuilder::max) or [`gate`](PoolBuilder::gate).
+    /// Starts building a pool. A limit is required: [`max`](PoolBuilder::max), [`gate`](PoolBuilder::gate) or
+    /// [`group`](PoolBuilder::group).
     ///
     /// ```
     #[doc = include_str!("example_setup.txt")]
@@ -44,7 +45,7 @@ pub struct PoolBuilder<M: Manager> {
     /// The first and the longest delay.
     pub(super) create_backoff: (Duration, Duration),
     pub(super) during_backoff: DuringBackoff,
-    pub(super) begins_items: bool,
+    pub(super) incomplete_by_default: bool,
     pub(super) observers: Vec<Box<dyn PoolObserver>>,
 }
 
@@ -65,13 +66,13 @@ impl<M: Manager> PoolBuilder<M> {
             check_timeout: None,
             create_backoff: DEFAULT_CREATE_BACKOFF,
             during_backoff: DuringBackoff::Wait,
-            begins_items: false,
+            incomplete_by_default: false,
             observers: Vec::new(),
         }
     }
 
     /// Takes the limit from a gate, such as one of a [governor](crate::Governor), whose limit follows the host. Resizing or
-    /// closing the gate resizes or closes the pool.
+    /// closing the gate resizes or closes the pool. For a key, closing means this handle or a clone of it.
     ///
     /// The gate may have other users. Its limit then bounds the checkouts of the pool and the permits of the other users
     /// together. It bounds the items of each pool separately, because an idle item holds no permit; a [group](Self::group) bounds
@@ -88,8 +89,9 @@ impl<M: Manager> PoolBuilder<M> {
     /// Puts the pool into a group, whose pools share one limit on their items: that of the group's gate. It replaces
     /// [`gate`](Self::gate) and [`max`](Self::max).
     ///
-    /// The minimums of idle items of all pools together should be below the limit. A checkout of another pool may drop an item of
-    /// the minimum, which is created again when there is room.
+    /// The minimums of idle items of all pools together should be below the limit. A checkout or the [build](Self::build) of another
+    /// pool may drop an item of the minimum, which is created again when there is room. `build` waits without bound for the slots of
+    /// its first items.
     pub fn group(mut self, group: &PoolGroup) -> Self {
         self.group = Some(group.clone());
         self
@@ -109,9 +111,9 @@ impl<M: Manager> PoolBuilder<M> {
 
     /// Sets the minimum number of idle items. The default is 0.
     ///
-    /// [`build`](Self::build) creates this many items, and the pool creates them again after items were dropped. The idle
-    /// timeout does not apply to them. A minimum above the limit counts as the limit. The pool does not create items to keep
-    /// the minimum idle while others are in use.
+    /// [`build`](Self::build) creates this many items. When an item was dropped or detached, a creation failed, or the limit
+    /// rose, the pool creates items until this many are idle, also while others are in use. The idle timeout does not apply to them. A
+    /// minimum above the limit counts as the limit.
     pub const fn min_idle(mut self, items: usize) -> Self {
         self.min_idle = items;
         self
@@ -120,7 +122,7 @@ impl<M: Manager> PoolBuilder<M> {
     /// Puts items that exist already into the pool. They are idle when the pool is built, and count for
     /// [`min_idle`](Self::min_idle).
     ///
-    /// Their lifetime begins when the pool is built. There must be no more of them than the limit allows.
+    /// Their lifetime begins when the build begins. If the limit has no room for one of them, the build fails and drops them.
     /// [`Pool::add`] adds an item later.
     pub fn initial(mut self, items: impl IntoIterator<Item = M::Item>) -> Self {
         self.initial.extend(items);
@@ -142,7 +144,7 @@ impl<M: Manager> PoolBuilder<M> {
     /// An item is then used again only after [`complete`](super::PooledItem::complete), so a request that ends early in
     /// any way, such as an instance that traps, never leaves its item to the next request.
     pub const fn incomplete_by_default(mut self) -> Self {
-        self.begins_items = true;
+        self.incomplete_by_default = true;
         self
     }
 

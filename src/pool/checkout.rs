@@ -24,6 +24,7 @@ use super::state::{CheckoutArrival, elapsed};
 use super::sync::with_deadline;
 #[cfg(feature = "fleet")]
 use super::until::until;
+use super::unused_item::UnusedItem;
 use crate::gate::clock::{self, NEVER};
 use crate::gate::{AcquireError, TryAcquireError, reject};
 
@@ -98,12 +99,16 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     async fn obtain(self) -> Result<PooledItem<M>, CheckoutError> {
         let mut wait = None; // begun when the checkout must wait: the fast path does not read the clock
         let mut place = None; // set when the first item was rejected
-        let mut outcome = self.checkout_fast();
-        if outcome.is_ok() {
-            // A task that checks out in a loop must yield from time to time. Meanwhile the checkout has its item. On the slow path,
-            // the waits for a permit and for an item do the same.
-            coop::consume_budget().await;
-        }
+        let mut outcome = match self.checkout_fast() {
+            Ok((record, permit)) => {
+                // A task that checks out in a loop must yield from time to time. Meanwhile the checkout has its item. On the slow path,
+                // the waits for a permit and for an item do the same.
+                let unused = UnusedItem::new(self.shared, record);
+                coop::consume_budget().await;
+                Ok(PooledItem::new(self.shared, unused.into_record(), permit))
+            }
+            Err(admission) => Err(admission),
+        };
         loop {
             let mut item = match outcome {
                 Ok(item) => item,
@@ -116,7 +121,8 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                     }
                 },
             };
-            match self.check_health(item.begin_health_check(), &mut wait).await {
+            let sequence = item.sequence();
+            match self.check_health(item.begin_health_check(), sequence, &mut wait).await {
                 HealthOutcome::Healthy => {
                     item.finish_health_check();
                     return Ok(item);
@@ -159,10 +165,10 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ///
     /// The permit, if no item is idle; `None`, if the fast path of the gate gives no permit.
     #[inline]
-    fn checkout_fast(&self) -> Result<PooledItem<M>, Option<Admission>> {
+    fn checkout_fast(&self) -> Result<(ItemRecord<M::Item>, PoolPermit), Option<Admission>> {
         let Some(permit) = self.shared.gate.try_acquire_fast() else { return Err(None) };
         match self.shared.take_idle(CheckoutWait::default()) {
-            Ok(record) => Ok(PooledItem::new(self.shared, record, permit)),
+            Ok(record) => Ok((record, permit)),
             Err(round) => Err(Some(Admission { permit, round })),
         }
     }
@@ -172,7 +178,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         &self,
         admission: Option<Admission>,
         place: Option<CheckoutPlace>,
-        wait: &mut Option<CheckoutWait>,
+        wait: &mut Option<BegunWait>,
     ) -> Result<ObtainedItem<M>, CheckoutError> {
         let shared = self.shared;
         let Admission { permit, round } = match admission {
@@ -187,18 +193,19 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         };
 
         // The previous holder of the permit has usually left its item idle.
-        if let Ok(record) = shared.take_idle(wait.unwrap_or_default()) {
+        let waited = wait.map_or_else(CheckoutWait::default, |begun| begun.wait);
+        if let Ok(record) = shared.take_idle(waited) {
             return Ok(ObtainedItem::Reused(obtain(record, permit)));
         }
 
         // Join the pool's own queue. This starts the creation of an item if there is room for one.
-        let wait = *wait.get_or_insert_with(|| CheckoutWait::recorded(clock::now()));
-        let arrival = CheckoutArrival { wait, round, place };
+        let begun = *wait.get_or_insert_with(|| self.begin_recorded(clock::now()));
+        let arrival = CheckoutArrival { wait: begun.wait, round, place, is_first: false };
         let item_wait = match ItemWait::take_or_enqueue(shared, arrival) {
             Ok(record) => return Ok(ObtainedItem::Reused(obtain(record, permit))),
             Err(item_wait) => item_wait,
         };
-        let delivery = item_wait.delivery(self.deadline_of(wait));
+        let delivery = item_wait.delivery(begun.deadline);
         // Once the lease of the permit has ended, other processes may get the permit, so this checkout must wait for another permit.
         #[cfg(feature = "fleet")]
         let delivery = {
@@ -212,7 +219,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
             Some(ItemDelivery::Reused(record)) => Ok(ObtainedItem::Reused(obtain(record, permit))),
             Some(ItemDelivery::Created(record)) => Ok(ObtainedItem::Created(obtain(record, permit))),
             Some(ItemDelivery::Ended(error)) => Err(error),
-            None => Err(self.expire(CheckoutStage::Item, Some(wait))),
+            Some(ItemDelivery::NoRoom) | None => Err(self.expire(CheckoutStage::Item, Some(begun))),
         }
     }
 
@@ -220,15 +227,20 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ///
     /// While creating items fails, the permits may be held by checkouts that wait for an item in vain. So the wait also ends when a
     /// creation has failed and nothing else will serve the checkout.
-    async fn wait_for_permit(&self, wait: &mut Option<CheckoutWait>) -> Result<Admission, CheckoutError> {
+    async fn wait_for_permit(&self, wait: &mut Option<BegunWait>) -> Result<Admission, CheckoutError> {
         let shared = self.shared;
+        // A checkout that has lost the lease of its permit waits anew, and keeps its deadline.
         let longest = self.longest_wait();
-        let is_bounded = self.deadline.is_some() || longest.is_some();
-        let since = wait.map_or_else(|| is_bounded.then(clock::now), |wait| wait.since);
-        let mut acquiring = pin!(shared.gate.acquire(self.location, self.deadline, longest));
+        let (deadline, max_wait) = match wait {
+            Some(begun) => (clock::to_deadline(begun.deadline), None),
+            None => (self.deadline, (longest != NEVER).then(|| Duration::from_nanos(longest.unsigned_abs()))),
+        };
+        let is_bounded = deadline.is_some() || max_wait.is_some();
+        let since = wait.map_or_else(|| is_bounded.then(clock::now), |begun| begun.wait.since);
+        let mut acquiring = pin!(shared.gate.acquire(self.location, deadline, max_wait));
         let round = {
             let mut state = shared.lock();
-            wait.get_or_insert_with(|| state.begin_wait(since, clock::now));
+            wait.get_or_insert_with(|| self.begin(state.begin_wait(since, clock::now), longest));
             state.arrive(|| since.unwrap_or_else(clock::now))
         };
         let round = match round {
@@ -247,15 +259,20 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
     }
 
-    /// Checks the health of an item that was used before.
+    /// Checks the health of an item that was used before. The items that have been idle for longer have a lower sequence.
     #[inline]
-    async fn check_health(&self, item: &mut M::Item, wait: &mut Option<CheckoutWait>) -> HealthOutcome {
+    async fn check_health(
+        &self,
+        item: &mut M::Item,
+        sequence: u64,
+        wait: &mut Option<BegunWait>,
+    ) -> HealthOutcome {
         let mut check = pin!(self.shared.manager.health(item));
         // Most checks end at their first poll, which needs no timer.
         match poll_fn(|cx| Poll::Ready(check.as_mut().poll(cx))).await {
             Poll::Ready(Verdict::Keep) => HealthOutcome::Healthy,
             Poll::Ready(Verdict::Discard) => HealthOutcome::Unfit,
-            Poll::Pending => self.check_health_slow(check, wait).await,
+            Poll::Pending => self.check_health_slow(check, sequence, wait).await,
         }
     }
 
@@ -263,45 +280,46 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     async fn check_health_slow(
         &self,
         check: impl Future<Output = Verdict>,
-        wait: &mut Option<CheckoutWait>,
+        sequence: u64,
+        wait: &mut Option<BegunWait>,
     ) -> HealthOutcome {
         let now = clock::now();
-        let deadline = self.deadline_of(*wait.get_or_insert(CheckoutWait::recorded(now)));
+        let deadline = wait.get_or_insert_with(|| self.begin_recorded(now)).deadline;
         let timeout = clock::add(now, self.shared.check_timeout);
         let slow_check = SlowCheck::begin(self.shared);
         match with_deadline(timeout.min(deadline), check).await {
             Some(Verdict::Keep) => HealthOutcome::Healthy,
             Some(Verdict::Discard) => HealthOutcome::Unfit,
-            None if deadline < timeout => HealthOutcome::DeadlineExceeded,
             None => {
-                slow_check.discard_colder();
-                HealthOutcome::Unfit
+                if timeout <= deadline {
+                    slow_check.discard_colder(sequence);
+                }
+                if deadline <= timeout { HealthOutcome::DeadlineExceeded } else { HealthOutcome::Unfit }
             }
         }
     }
 
-    /// Returns the instant at which the wait ends at the latest, or [`NEVER`]. The start is unknown only if no longest wait applies.
-    fn deadline_of(&self, wait: CheckoutWait) -> i64 {
-        let latest = wait.since.map_or(NEVER, |since| clock::add_nanos(since, self.longest_nanos()));
-        latest.min(self.deadline.map_or(NEVER, clock::from_instant))
+    /// Begins a wait that is recorded.
+    fn begin_recorded(&self, now: i64) -> BegunWait {
+        self.begin(CheckoutWait::recorded(now), self.longest_wait())
+    }
+
+    /// Begins a wait of at most this many nanoseconds. Its start is unknown only if no longest wait applies.
+    fn begin(&self, wait: CheckoutWait, longest: i64) -> BegunWait {
+        let latest = wait.since.map_or(NEVER, |since| clock::add_nanos(since, longest));
+        BegunWait { wait, deadline: latest.min(self.deadline.map_or(NEVER, clock::from_instant)) }
     }
 
     /// Returns the longest wait of the request, the pool or the gate in nanoseconds, or [`NEVER`].
-    fn longest_nanos(&self) -> i64 {
+    fn longest_wait(&self) -> i64 {
         let own = self.max_wait.map_or(NEVER, clock::from_duration);
         own.min(self.shared.max_wait).min(self.shared.gate.max_wait_nanos())
     }
 
-    /// Returns the longest wait of the request, the pool or the gate.
-    fn longest_wait(&self) -> Option<Duration> {
-        let longest = self.longest_nanos();
-        (longest != NEVER).then(|| Duration::from_nanos(longest.unsigned_abs()))
-    }
-
     #[cold]
-    fn expire(&self, stage: CheckoutStage, wait: Option<CheckoutWait>) -> CheckoutError {
+    fn expire(&self, stage: CheckoutStage, wait: Option<BegunWait>) -> CheckoutError {
         let shared = self.shared;
-        let since = wait.and_then(|wait| wait.since);
+        let since = wait.and_then(|begun| begun.wait.since);
         let waited = since.map_or(Duration::ZERO, |since| elapsed(since, clock::now()));
         let timeout = shared.lock().expire(stage, waited, shared.gate.item_limit());
         #[cfg(feature = "fleet")]
@@ -315,18 +333,17 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 /// A health check that did not end at its first poll. The item counts as being checked until the drop.
 struct SlowCheck<'s, M: Manager> {
     shared: &'s Arc<PoolShared<M>>,
-    /// The items that have been idle since before the check began have a lower sequence.
-    below: u64,
 }
 
 impl<'s, M: Manager> SlowCheck<'s, M> {
     fn begin(shared: &'s Arc<PoolShared<M>>) -> Self {
-        Self { shared, below: shared.lock().begin_check() }
+        shared.lock().begin_check();
+        Self { shared }
     }
 
-    /// Discards the items that have been idle since before the check began, and so for longer than the item that was checked.
-    fn discard_colder(&self) {
-        self.shared.apply(|state, effects| state.discard_unchecked(self.below, effects));
+    /// Discards the items that have been idle for longer than the item with this sequence, which was checked.
+    fn discard_colder(&self, sequence: u64) {
+        self.shared.apply(|state, effects| state.discard_unchecked(sequence, effects));
     }
 }
 
@@ -352,6 +369,14 @@ impl<M: Manager> fmt::Debug for CheckoutRequest<'_, M> {
             .field("max_wait", &self.max_wait)
             .finish()
     }
+}
+
+/// The wait of a checkout. Its deadline is that of the arrival, also if the gate's longest wait is changed later.
+#[derive(Clone, Copy)]
+struct BegunWait {
+    wait: CheckoutWait,
+    /// The instant at which the wait ends at the latest, or [`NEVER`].
+    deadline: i64,
 }
 
 /// The permit of a checkout that still needs an item.

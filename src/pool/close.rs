@@ -11,11 +11,13 @@ use super::until::until;
 
 // The examples share their hidden lines, which are in example_setup.txt.
 impl<M: Manager> Pool<M> {
-    /// Closes the pool and its gate, for all users of the gate. A closed pool cannot be opened again.
+    /// Closes the pool and its gate, for all users of the gate. For a key, it closes only the pool's handle and its clones. A closed
+    /// pool cannot be opened again.
     ///
     /// Waiting and later checkouts are rejected. Creations are cancelled. Items in use remain usable, and are dropped when they
-    /// come back. Idle items are dropped before this returns. If another thread is dropping them, this blocks until they are
-    /// gone. So do not call it while holding a lock that the drop of an item takes.
+    /// come back. Idle items are dropped before this returns, except an item that [`retain`](Self::retain) is judging: it is dropped
+    /// after that. If another thread is dropping them, this blocks until they are gone. So do not call it while holding a lock that the
+    /// drop of an item takes.
     ///
     /// ```
     #[doc = include_str!("example_setup.txt")]

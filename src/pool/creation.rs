@@ -1,8 +1,8 @@
 //! The task that creates one item.
 
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::thread;
 
 use super::catch_panic::{catch_panic, catch_panic_async};
 use super::create_error::{CreateError, FailedCreation};
@@ -20,12 +20,14 @@ use crate::jitter::scattered;
 pub(super) struct CreationTask<M: Manager> {
     shared: Arc<PoolShared<M>>,
     attempt: CreateAttempt,
+    /// Whether the manager's future is being polled, or is dropped after that. If the task is dropped meanwhile, the future has panicked.
+    is_running: bool,
     is_over: bool,
 }
 
 impl<M: Manager> CreationTask<M> {
     pub(super) fn new(shared: &Arc<PoolShared<M>>, attempt: CreateAttempt) -> Self {
-        Self { shared: Arc::clone(shared), attempt, is_over: false }
+        Self { shared: Arc::clone(shared), attempt, is_running: false, is_over: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -42,36 +44,21 @@ impl<M: Manager> CreationTask<M> {
         let began = clock::now();
         // The manager's future is dropped at the end of this block, before the outcome is reported.
         let outcome = {
-            let mut creating = pin!(self.create_item(began));
-            until(creating.as_mut(), closing).await
+            let mut creating = pin!(create_item(&shared, began));
+            let mut outcome = pin!(until(creating.as_mut(), closing));
+            poll_fn(|cx| {
+                self.is_running = true;
+                let polled = outcome.as_mut().poll(cx);
+                self.is_running = polled.is_ready();
+                polled
+            })
+            .await
         };
         self.is_over = true;
         match outcome {
             Some(outcome) => self.report(outcome, began),
             None => shared.apply(|state, effects| state.cancel_attempt(self.attempt, effects)),
         }
-    }
-
-    async fn create_item(&self, began: i64) -> Result<M::Item, FailedCreation> {
-        let shared = &self.shared;
-        let (gate, after) = (shared.gate.name(), shared.create_timeout);
-        // The async block calls `create` at its first poll, so that a panic before there is a future is caught, too. The
-        // error is converted inside, because that is code of the user as well.
-        let creating = catch_panic_async(async {
-            let error = match shared.manager.create().await {
-                Ok(item) => return Ok(item),
-                Err(error) => error,
-            };
-            let verdict = catch_panic(|| shared.manager.judge_failure(&error));
-            let error = CreateError::Failed { gate, error: Arc::from(error.into()) };
-            Err(FailedCreation { error, verdict: verdict.unwrap_or(FailureVerdict::Retry) })
-        });
-        let error = match with_deadline(clock::add(began, after), creating).await {
-            Some(Ok(outcome)) => return outcome,
-            Some(Err(message)) => CreateError::Panicked { gate, message },
-            None => CreateError::TimedOut { gate, after },
-        };
-        Err(FailedCreation { error, verdict: FailureVerdict::Retry })
     }
 
     fn report(&self, outcome: Result<M::Item, FailedCreation>, began: i64) {
@@ -102,7 +89,7 @@ impl<M: Manager> Drop for CreationTask<M> {
             return;
         }
         let gate = self.shared.gate.name();
-        let error = if thread::panicking() {
+        let error = if self.is_running {
             CreateError::Panicked { gate, message: Arc::from("the future panicked when it was dropped") }
         } else {
             CreateError::Abandoned { gate } // only a runtime that shuts down drops a task that has not ended
@@ -110,4 +97,25 @@ impl<M: Manager> Drop for CreationTask<M> {
         let now = clock::now();
         self.report(Err(FailedCreation { error, verdict: FailureVerdict::Retry }), now);
     }
+}
+
+async fn create_item<M: Manager>(shared: &PoolShared<M>, began: i64) -> Result<M::Item, FailedCreation> {
+    let (gate, after) = (shared.gate.name(), shared.create_timeout);
+    // The async block calls `create` at its first poll, so that a panic before there is a future is caught, too. The
+    // error is converted inside, because that is code of the user as well.
+    let creating = catch_panic_async(async {
+        let error = match shared.manager.create().await {
+            Ok(item) => return Ok(item),
+            Err(error) => error,
+        };
+        let verdict = catch_panic(|| shared.manager.judge_failure(&error));
+        let error = CreateError::Failed { gate, error: Arc::from(error.into()) };
+        Err(FailedCreation { error, verdict: verdict.unwrap_or(FailureVerdict::Retry) })
+    });
+    let error = match with_deadline(clock::add(began, after), creating).await {
+        Some(Ok(outcome)) => return outcome,
+        Some(Err(message)) => CreateError::Panicked { gate, message },
+        None => CreateError::TimedOut { gate, after },
+    };
+    Err(FailedCreation { error, verdict: FailureVerdict::Retry })
 }

@@ -12,6 +12,8 @@ pub(super) enum ItemDelivery<M: Manager> {
     Reused(ItemRecord<M::Item>),
     /// An item that was just created.
     Created(ItemRecord<M::Item>),
+    /// The limit has no room for the item. Only the waits for the first items of a pool end so.
+    NoRoom,
     /// The wait ends without an item.
     Ended(CheckoutError),
 }
@@ -20,7 +22,7 @@ impl<M: Manager> ItemDelivery<M> {
     pub(super) fn into_record(self) -> Option<ItemRecord<M::Item>> {
         match self {
             Self::Reused(record) | Self::Created(record) => Some(record),
-            Self::Ended(_) => None,
+            Self::NoRoom | Self::Ended(_) => None,
         }
     }
 }

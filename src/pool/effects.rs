@@ -1,5 +1,6 @@
 //! The work that a step of the state leaves for its caller, to be done after the lock is released.
 
+use super::create_error::CreateError;
 use super::delivery::{DeliverySender, ItemDelivery};
 use super::event::PoolEvent;
 use super::manager::Manager;
@@ -14,6 +15,8 @@ pub(super) struct PoolEffects<M: Manager> {
     pub(super) attempts: Vec<CreateAttempt>,
     /// Items to drop. The state counts each of them as dropping until its drop has returned.
     pub(super) discarded: Vec<M::Item>,
+    /// Replaced errors of the manager, to drop.
+    pub(super) errors: Vec<CreateError>,
     /// Events for the observers.
     pub(super) events: Vec<PoolEvent>,
     /// Whether the maintenance task must be woken, because something is due earlier than it expects.
@@ -38,6 +41,7 @@ impl<M: Manager> Default for PoolEffects<M> {
             deliveries: Vec::new(),
             attempts: Vec::new(),
             discarded: Vec::new(),
+            errors: Vec::new(),
             events: Vec::new(),
             wakes_maintenance: false,
             ended_before: None,

@@ -108,7 +108,7 @@ impl TryCheckoutError {
 /// Why an item was not added to a pool. It returns the item.
 #[non_exhaustive]
 pub enum AddError<I> {
-    /// As many items are live as the limit allows.
+    /// As many items are live as the limit allows: of this pool, or of all pools of its group.
     Full {
         /// The pool's gate.
         gate: GateName,
@@ -140,8 +140,8 @@ impl<I> fmt::Display for AddError<I> {
         match self {
             Self::Full { gate, limit, .. } => write!(
                 f,
-                "the pool of gate `{gate}` cannot take another item: {limit} of {limit} items are live; raise the limit, or \
-                 drop the item"
+                "the pool of gate `{gate}` cannot take another item: the limit of {limit} live items is reached; raise the \
+                 limit, or drop the item"
             ),
             Self::Closed { gate, .. } => {
                 write!(f, "the pool of gate `{gate}` is closed and accepts no items")

@@ -10,7 +10,7 @@ use crate::plan::{Escaped, GateName};
 
 /// An event of a pool, sent to its [observers](super::PoolBuilder::observer). It prints as one line.
 ///
-/// Checkouts and returns of idle items emit no event. The pool only counts them.
+/// Checkouts of idle items, and returns, emit no event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PoolEvent {

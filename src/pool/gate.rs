@@ -47,7 +47,7 @@ impl PoolGate {
         self.local().is_closed()
     }
 
-    /// Closes the gate in this process for all of its users, as [`Gate::close`].
+    /// Closes the gate in this process for all of its users, as [`Gate::close`]. For a key, it closes only this handle and its clones.
     pub fn close(&self) {
         self.local().close();
     }

@@ -16,9 +16,10 @@ use super::sync::Mutex;
 /// group has one slot for each permit of the limit, and each live item takes one.
 ///
 /// A checkout that needs an item while no slot is free drops an idle item of another pool: the coldest one of the pool with the
-/// most idle items. Items that belong to the minimum of a pool are dropped only if no pool has others. There is always an item
-/// to wait for: the waiting checkout and each item in use hold a permit, so at least one live item is idle, being created or
-/// being dropped.
+/// most idle items above its minimum. Items that belong to the minimum of a pool are dropped only if no pool has others. There is always an
+/// item to wait for: the waiting checkout and each item in use hold a permit, so at least one live item is idle, being created or being
+/// dropped. [`build`](super::PoolBuilder::build) makes room for its first items in the same way, but without permits: while all slots are
+/// in use, it waits without bound.
 ///
 /// ```
 /// use concurrency_governor::pool::PoolGroup;

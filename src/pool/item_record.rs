@@ -9,7 +9,8 @@ pub(super) struct ItemRecord<I> {
     pub(super) expires: i64,
     /// When the item became idle. Not maintained in a pool without an idle timeout and a maximum lifetime.
     pub(super) idle_since: i64,
-    /// Position in the order in which items became idle: the warmest idle item has the highest number.
+    /// Position in the order in which items became idle: the warmest idle item has the highest number. An item that is delivered to a
+    /// waiter has the position that it would have got.
     pub(super) sequence: u64,
     /// The place of the checkout that uses the item.
     pub(super) place: CheckoutPlace,

@@ -40,6 +40,15 @@ impl<'s, M: Manager> ItemWait<'s, M> {
         taken.map_err(|ticket| Self { shared, ticket, receiver, is_over: false })
     }
 
+    /// Joins the wait queue for one of the first items of a pool, although others may be idle.
+    pub(super) fn enqueue_first(shared: &'s Arc<PoolShared<M>>) -> Self {
+        let (sender, receiver) = delivery_channel();
+        let (now, arrival) = (clock::now(), CheckoutArrival { is_first: true, ..CheckoutArrival::default() });
+        let ticket = shared
+            .apply(|state, effects| state.enqueue(sender, arrival, now, shared.gate.item_limit(), effects));
+        Self { shared, ticket, receiver, is_over: false }
+    }
+
     /// Waits for the delivery until the deadline. Dropping the future drops the place in the queue.
     ///
     /// The pool's runtime may be alive without running its tasks, which only the waiter can notice. So the waiter checks for that

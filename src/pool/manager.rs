@@ -31,7 +31,7 @@ use std::future::{Future, ready};
 pub trait Manager: Send + Sync + 'static {
     /// The type of the pooled items.
     ///
-    /// An item is dropped on the thread that finds it unfit: the thread that drops a
+    /// An item is dropped on the thread that finds it unfit: for example the thread that drops a
     /// [`PooledItem`](super::PooledItem), calls [`resize`](super::Pool::resize), or runs the pool's maintenance task. The
     /// item counts against the limit until its drop returns, so a slow drop delays that thread and the next waiter. A panic
     /// of the drop is caught.
@@ -84,9 +84,8 @@ pub trait Manager: Send + Sync + 'static {
     /// too long, panics, or is dropped before it ends, because the state of the item is then unknown. A panic propagates to
     /// the caller of `checkout`.
     ///
-    /// If a check exceeds the `check_timeout`, the items that have been idle since before it began are discarded, too: they
-    /// have been idle for longer than this one. So only one checkout waits for such a check, and not each checkout for a check of
-    /// its own.
+    /// If a check exceeds the `check_timeout`, the items that have been idle for longer than this one are discarded, too. So only one
+    /// checkout waits for such a check, and not each checkout for a check of its own.
     fn health(&self, item: &mut Self::Item) -> impl Future<Output = Verdict> + Send {
         let _ = item;
         ready(Verdict::Keep)
@@ -108,7 +107,7 @@ pub enum FailureVerdict {
     /// Creation is tried again after a delay.
     Retry,
     /// The failure will not disappear by itself, such as a rejected password. The pool makes no further attempt before
-    /// [`Pool::retry_now`](super::Pool::retry_now). Checkouts that need a new item fail at once with this error. Items that
-    /// exist are still handed out and taken back.
+    /// [`Pool::retry_now`](super::Pool::retry_now), or before an attempt that is running succeeds. Until then, checkouts that need
+    /// a new item fail at once with this error. Items that exist are still handed out and taken back.
     GiveUp,
 }

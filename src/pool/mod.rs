@@ -12,7 +12,8 @@
 //! - **Creating an item and waiting for one are a single wait** with a single deadline. An item that comes back serves the
 //!   first waiter, even if an item is being created for this waiter. The created item then serves the next waiter.
 //! - **A failure ends a checkout, never the pool.** After a failure, the pool tries to create one item at a time, with an
-//!   exponential backoff. A waiter learns of the failure after at most one delay and one attempt, also in the gate's queue.
+//!   exponential backoff. A waiter learns of the failure after at most one delay and one attempt, in the gate's queue if no
+//!   item exists that could be returned.
 //! - **Nothing is lost.** A checkout may be dropped at any time: its item goes to the next waiter or becomes idle. A panic
 //!   of a manager, an item, an observer or a waker loses neither an item's slot below the limit nor a permit.
 //!
@@ -41,6 +42,7 @@ mod maintenance;
 mod perform;
 mod retain;
 mod shared;
+mod unused_item;
 
 mod backoff;
 mod delivery;
@@ -149,6 +151,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// - [`CheckoutError::Rejected`] if the gate rejects the checkout on arrival, or if the pool or the gate is closed.
     /// - [`CheckoutError::DeadlineExceeded`] if the longest wait of the pool or the gate is over.
+    /// - `CheckoutError::Unleased`, with the feature `fleet`, if that wait is over and the gate has no permits from its ledger.
     /// - [`CheckoutError::Create`] if the item could not be created.
     /// - [`CheckoutError::BackingOff`] if the item would have to be created, and no attempt is made at present.
     ///
@@ -182,6 +185,7 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// - [`TryCheckoutError::Rejected`] if the gate has no permit, waiting requests come first, or it is closed.
+    /// - `TryCheckoutError::Unleased`, with the feature `fleet`, if the gate has no permits from its ledger.
     /// - [`TryCheckoutError::NoneIdle`] if no item is idle.
     #[track_caller]
     pub fn try_checkout(&self) -> Result<PooledItem<M>, TryCheckoutError> {
@@ -218,7 +222,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// [`AddError`] with the item, if the pool is closed or has as many live items as the limit allows.
+    /// [`AddError`] with the item, if the pool is closed, or if it or its group has as many live items as the limit allows.
     pub fn add(&self, item: M::Item) -> Result<(), AddError<M::Item>> {
         self.shared().add(item)
     }
@@ -240,7 +244,7 @@ impl<M: Manager> Pool<M> {
 
     /// Sets the limit of the gate, for the pool and all other users of the gate.
     ///
-    /// Items in use are not affected. If the limit falls, idle items above it are dropped before this returns, the coldest
+    /// Items in use are not affected. If the limit falls, idle items of this pool above it are dropped before this returns, the coldest
     /// first, and items in use are dropped as they come back. If the limit rises, waiters that now fit are woken, and items are created for
     /// them.
     ///

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::catch_panic::catch_panic;
 use super::creation::CreationTask;
+use super::delivery::ItemDelivery;
 use super::effects::PoolEffects;
 use super::manager::Manager;
 use super::shared::PoolShared;
@@ -19,8 +20,14 @@ impl<M: Manager> PoolShared<M> {
             for (sender, delivery) in effects.deliveries.drain(..) {
                 yield_point();
                 // Sending calls the waiter's waker. If that panics, the delivery is in the channel nevertheless.
-                if let Ok(Err(delivery)) = catch_panic(|| sender.send(delivery)) {
-                    undelivered.extend(delivery.into_record());
+                match catch_panic(|| sender.send(delivery)) {
+                    Ok(Err(ItemDelivery::Reused(record) | ItemDelivery::Created(record))) => {
+                        undelivered.push(record);
+                    }
+                    Ok(Err(ItemDelivery::Ended(error))) => {
+                        let _ = catch_panic(|| drop(error)); // it may be the last reference to an error of the manager
+                    }
+                    Ok(Ok(()) | Err(ItemDelivery::NoRoom)) | Err(_) => {}
                 }
             }
 
@@ -46,10 +53,14 @@ impl<M: Manager> PoolShared<M> {
             for item in effects.discarded.drain(..) {
                 let _ = catch_panic(|| drop(item));
             }
-            for event in &effects.events {
+            for error in effects.errors.drain(..) {
+                let _ = catch_panic(|| drop(error));
+            }
+            for event in effects.events.drain(..) {
                 for observer in &self.observers {
-                    let _ = catch_panic(|| observer.observe(event));
+                    let _ = catch_panic(|| observer.observe(&event));
                 }
+                let _ = catch_panic(|| drop(event)); // it may have the last reference to an error of the manager
             }
             if effects.drained {
                 let _ = catch_panic(|| self.drained.notify_waiters());

@@ -70,6 +70,8 @@ pub struct PooledItem<M: Manager> {
     item: Option<M::Item>,
     created: i64,
     expires: i64,
+    /// Items that had been idle for longer when this one was checked out have a lower sequence.
+    sequence: u64,
     /// The place of the checkout.
     place: CheckoutPlace,
     /// Why the item must be dropped together with the guard. `None` if the item may be used again.
@@ -89,6 +91,7 @@ impl<M: Manager> PooledItem<M> {
             item: Some(record.item),
             created: record.created,
             expires: record.expires,
+            sequence: record.sequence,
             place: record.place,
             discard_reason: initial_reason(shared),
             was_unwinding: thread::panicking(),
@@ -150,6 +153,12 @@ impl<M: Manager> PooledItem<M> {
     pub(super) fn begin_health_check(&mut self) -> &mut M::Item {
         self.discard_reason = Some(DiscardReason::Health);
         self
+    }
+
+    /// Returns the sequence of the item. Items that had been idle for longer when it was checked out have a lower one.
+    #[inline]
+    pub(super) const fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     #[inline]
@@ -224,7 +233,7 @@ impl<M: Manager> fmt::Debug for PooledItem<M> {
 /// Returns the reason for which an item would be discarded if it came back right after its checkout.
 #[inline]
 fn initial_reason<M: Manager>(shared: &PoolShared<M>) -> Option<DiscardReason> {
-    shared.begins_items.then_some(DiscardReason::Incomplete)
+    shared.incomplete_by_default.then_some(DiscardReason::Incomplete)
 }
 
 const HOLDS_ITEM: &str = "the guard holds its item until it is dropped";

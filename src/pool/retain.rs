@@ -51,6 +51,7 @@ impl<M: Manager> ReviewedItem<'_, M> {
 impl<M: Manager> Drop for ReviewedItem<'_, M> {
     fn drop(&mut self) {
         let Some(record) = self.record.take() else { return };
-        self.shared.apply(|state, effects| state.keep_reviewed(record, clock::now, effects));
+        let now = self.shared.reads_clock.then(clock::now); // it may have expired during the review
+        self.shared.apply(|state, effects| state.keep_reviewed(record, now, clock::now, effects));
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct PoolShared<M: Manager> {
     pub(super) max_wait: i64,
     pub(super) check_timeout: Duration,
     /// Whether each item counts as incomplete from its checkout on.
-    pub(super) begins_items: bool,
+    pub(super) incomplete_by_default: bool,
     pub(super) observers: Vec<Box<dyn PoolObserver>>,
     pub(super) runtime: PoolRuntime,
     /// Wakes the maintenance task. The gate notifies it, too, when its limit is set or it is closed.
@@ -179,7 +179,7 @@ impl<M: Manager> PoolShared<M> {
     pub(super) fn add(self: &Arc<Self>, item: M::Item) -> Result<(), AddError<M::Item>> {
         let now = clock::now();
         let record = self.new_record(item, now);
-        self.apply(|state, effects| state.add(record, now, self.gate.item_limit(), effects))
+        self.apply(|state, effects| state.add(record, now, || self.gate.item_limit(), effects))
     }
 
     /// Records an item that exists since this instant. Its lifetime is up to a tenth shorter than the maximum, so that items

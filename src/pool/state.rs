@@ -60,10 +60,12 @@ struct ItemWaiter<M: Manager> {
     wait: CheckoutWait,
     /// The round in which it arrived.
     round: u64,
+    /// Whether it waits for one of the first items of a pool that is being built.
+    is_first: bool,
 }
 
 /// The phases of a pool. A pool moves forward only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PoolPhase {
     Open,
     /// The runtime that creates items has shut down. Idle items are still handed out.
@@ -221,7 +223,7 @@ impl<M: Manager> PoolState<M> {
         }
         self.phase = PoolPhase::Closed;
         self.backoff.reset();
-        self.last_error = None;
+        self.set_last_error(None, effects);
         for (_, waiter) in mem::take(&mut self.waiters) {
             effects.deliveries.push((waiter.sender, ItemDelivery::Ended(self.closed_error())));
         }
@@ -331,6 +333,18 @@ impl<M: Manager> PoolState<M> {
         count(self.totals.discarded.counter_mut(reason));
         effects.discarded.push(record.item);
         effects.events.push(PoolEvent::Discarded { gate: self.rules.gate, reason });
+    }
+
+    /// Stores a failure. A permanent one stays, because it is the reason why no attempt is made.
+    fn note_failure(&mut self, error: CreateError, effects: &mut PoolEffects<M>) {
+        if !self.backoff.has_given_up() {
+            self.set_last_error(Some(error), effects);
+        }
+    }
+
+    /// Replaces the last failure. The replaced error may be the last reference to an error of the manager, whose drop is user code.
+    fn set_last_error(&mut self, error: Option<CreateError>, effects: &mut PoolEffects<M>) {
+        effects.errors.extend(mem::replace(&mut self.last_error, error));
     }
 
     /// Uses the room that an item has left: for waiters, and for the minimum of idle items.

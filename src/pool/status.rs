@@ -48,8 +48,9 @@ pub struct PoolStatus {
     pub totals: PoolTotals,
     /// How long successful creations took.
     pub creates: Histogram,
-    /// The waits of the checkouts that got an item after a wait, from their arrival to the item. The wait in the gate's queue is
-    /// included. A checkout that gave up or failed is not recorded. Waits at the gate are sampled as described at [`Histogram`].
+    /// The waits of the checkouts that got an item after a wait, from their arrival to each item that was handed to them, unhealthy ones
+    /// included. The wait in the gate's queue is included. A wait without an item is not recorded. Waits at the gate are sampled as
+    /// described at [`Histogram`].
     pub waits: Histogram,
 }
 
@@ -61,7 +62,7 @@ pub struct PoolTotals {
     pub created: u64,
     /// Items that [`initial`](super::PoolBuilder::initial) and [`add`](super::Pool::add) put into the pool.
     pub added: u64,
-    /// Checkouts served with an item that had been used before.
+    /// Existing items that were handed to a checkout, unhealthy ones included.
     pub reused: u64,
     /// Items dropped because they reached the idle timeout.
     pub evicted: u64,

@@ -56,9 +56,14 @@ mod imp {
     }
 
     /// Returns whether a timer can be set here. Without one, a wait cannot be bounded.
+    ///
+    /// Within a runtime, the only way to find out is to set a timer, which panics without one. The panic hook reports that. If the program
+    /// aborts on panic, this returns `false`.
     pub(in crate::pool) fn has_timer() -> bool {
-        // Within a runtime, the only way to find out is to set a timer.
-        Handle::try_current().is_ok() && panic::catch_unwind(|| drop(sleep(Duration::ZERO))).is_ok()
+        if cfg!(panic = "abort") || Handle::try_current().is_err() {
+            return false;
+        }
+        panic::catch_unwind(|| drop(sleep(Duration::ZERO))).is_ok()
     }
 
     /// Marks a point between two steps at which the shuttle scheduler may run other threads. Does nothing here.

@@ -35,6 +35,26 @@ io    64                       256
     );
 }
 
+/// A difference that is smaller than the two decimal places of the usual text is a difference. It is shown in bytes.
+#[test]
+fn small_differences_are_shown_in_bytes() {
+    let directory = TestDirectory::new();
+    for (name, kib) in [("a", 16_777_230), ("b", 16_777_240)] {
+        let mut copy = std::process::Command::new("cp");
+        let copied = copy.arg("-r").arg(fixture("v2-no-limit")).arg(directory.join(name)).status();
+        assert!(copied.unwrap().success());
+        let meminfo = directory.join(name).join("proc/meminfo");
+        let text = std::fs::read_to_string(&meminfo).unwrap();
+        let rest = text.split_once('\n').unwrap().1;
+        std::fs::write(meminfo, format!("MemTotal: {kib} kB\n{rest}")).unwrap();
+    }
+    let output = program().current_dir(directory.path()).args(["diff", "a", "b"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let printed = text(&output.stdout);
+    let cells: Vec<&str> = printed.lines().nth(2).unwrap().split_whitespace().collect();
+    assert_eq!(cells, ["memory", "17179883520", "bytes", "17179893760", "bytes"], "{printed}");
+}
+
 /// A host does not differ from itself, and `-` and a missing second host are this host.
 #[test]
 fn equal_hosts_do_not_differ() {

@@ -53,7 +53,7 @@ fn wrong_arguments_are_reported_on_one_line() {
         (
             &["explain", "--reading", "cpus=2", "--reading", "fds=5"],
             "--reading gives cpus, fds, which no gate of the plan reads",
-            "(allowed: cpu, fd, memory, tasks, pressure.cpu, pressure.memory, pressure.io)",
+            "(allowed: cpu, fd, memory, tasks, pressure.cpu, pressure.memory, pressure.io, memory.available, memory.high)",
         ),
         (&["watch", "--reading", "cpus=2"], "--reading gives cpus", "allowed: cpu, fd"),
         (&["simulate", "--reading", "cpus=2"], "--reading gives cpus", "allowed: cpu, fd"),
@@ -71,6 +71,45 @@ fn wrong_arguments_are_reported_on_one_line() {
         assert!(line.contains(given), "the error for {arguments:?} should name {given}: {line}");
         assert!(line.contains(allowed), "the error for {arguments:?} should allow {allowed}: {line}");
     }
+}
+
+/// A URL in a wrong place is an error that shows neither its user nor its password.
+#[test]
+fn no_error_contains_the_password_of_a_url() {
+    const URL: &str = "redis://operator:p=w,hunter2@h/";
+    let directory = TestDirectory::new();
+    let set = format!("io={URL}");
+    let plan = format!("--plan={URL}");
+    let mut cases = vec![
+        vec!["explain", URL],
+        vec!["explain", "--set", URL],
+        vec!["explain", "--set", &set],
+        vec!["explain", "--plan", URL],
+        vec!["explain", &plan],
+        vec!["explain", "--jsno", URL],
+        vec!["simulate", "--tenants", URL],
+        vec!["man", URL],
+        vec![URL],
+    ];
+    if cfg!(any(feature = "redis", feature = "postgres")) {
+        cases.extend([
+            vec!["fleet", "status", URL],
+            vec!["fleet", URL],
+            vec!["fleet", "status", "--ledger", URL, URL],
+            vec!["fleet", "status", "--ledger-file", URL],
+            vec!["fleet", "set-limit", "--gate", "io", URL],
+        ]);
+    }
+    for arguments in cases {
+        let line = fail(program().args(&arguments));
+        let shown = ["operator", "p=w", "hunter2"].into_iter().find(|part| line.contains(part));
+        assert_eq!(shown, None, "{arguments:?}: {line}");
+        let names_url = line.contains("redis://***") || arguments.contains(&"--jsno");
+        assert!(names_url, "the error for {arguments:?} should name the URL: {line}");
+    }
+    let plan = directory.write("plan.toml", format!("[gates.io.share]\nledger_env = {URL}\n"));
+    let line = fail(explain(["--plan"]).arg(plan));
+    assert!(line.contains("ledger_env = redis://***") && !line.contains("hunter2"), "{line}");
 }
 
 /// Each error in a plan file names the line, the key, its value and what is allowed. An error in a formula names the column.
@@ -196,6 +235,19 @@ fn wrong_environment_variables_are_reported_by_name() {
     }
     let printed = succeed(explain([]).env("ASTRID_CAPSULE_INSTANCE_POOL_SIZE", ""));
     assert!(!printed.contains("pool = "), "{printed}");
+}
+
+/// A variable with the URL of a ledger that is not UTF-8 is not reported as missing.
+#[cfg(all(unix, any(feature = "redis", feature = "postgres")))]
+#[test]
+fn a_variable_that_is_not_utf8_is_reported() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let mut command = program();
+    command
+        .args(["fleet", "status"])
+        .env("CONCURRENCY_GOVERNOR_LEDGER", OsStr::from_bytes(b"redis://h\xff/"));
+    assert!(fail(&mut command).contains("CONCURRENCY_GOVERNOR_LEDGER is not UTF-8"));
 }
 
 /// A path does not have to be UTF-8. Another argument that is not UTF-8 is reported by name.

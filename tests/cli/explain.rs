@@ -13,6 +13,14 @@ fn tables_are_aligned_and_complete() {
     assert_eq!(printed, include_str!("small_host.txt"));
 }
 
+/// A reading of each resource that has a probe can be given, whether or not the plan reads it.
+#[test]
+fn readings_of_all_probes_can_be_given() {
+    let printed =
+        succeed(&mut explain(["--reading", "memory.high=1Gi", "--reading", "memory.available=2Gi"]));
+    assert!(printed.contains("memory.high") && printed.contains("memory.available"), "{printed}");
+}
+
 /// The answer comes first: the gates with what decides each, and then the problems. `--brief` prints only the answer.
 #[cfg(target_os = "linux")]
 #[test]

@@ -16,7 +16,7 @@ fn simulate_json(flags: &[&str]) -> Value {
     serde_json::from_str(&succeed(simulate(flags).arg("--json"))).unwrap()
 }
 
-/// A lease and a hold that are short, so that a span is 4.5 s.
+/// A lease and a hold that are short, so that a span is 4.55 s.
 const SHORT: [&str; 8] =
     ["--ttl", "2s", "--max-hold", "500ms", "--hold", "uniform(10ms, 500ms)", "--for", "40s"];
 
@@ -67,9 +67,28 @@ fn faults_recover_within_a_span() {
         let report = simulate_json(&flags);
         assert_eq!(report["most_in_flight"], 100, "{fault}: {report}");
         let recovery = report["faults"][0]["recovery_ms"].as_u64();
-        // The longest fault lasts for 6 s, and a span is 4.5 s.
+        // The longest fault lasts for 6 s, and a span is 4.55 s.
         assert!(recovery.is_some_and(|recovery| recovery <= 12_000), "{fault}: {recovery:?}");
         assert!(!shows || recovery > Some(0), "{fault} has an effect");
+    }
+}
+
+/// A fault that begins within a longer one of its kind does not end the longer one.
+#[test]
+fn overlapping_faults_last_until_the_later_end() {
+    for fault in ["redis-restart", "partition=100%", "pause=100%", "crash=100%"] {
+        let (long, short) = (format!("{fault}@10s..20s"), format!("{fault}@12s..13s"));
+        let mut flags = vec!["--hosts", "4", "--limit", "8", "--fault", &long, "--fault", &short];
+        flags.extend(SHORT);
+        let report = simulate_json(&flags);
+        let exchanges: Vec<u64> = report["seconds"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|second| second["exchanges"].as_u64().unwrap())
+            .collect();
+        assert!(exchanges[9] > 0 && exchanges[22] > 0, "{fault}: {exchanges:?}");
+        assert_eq!(exchanges[13..20], [0; 7], "{fault}: {exchanges:?}");
     }
 }
 

@@ -76,12 +76,14 @@ fn closed_pipe_is_not_an_error() {
     }
 }
 
-/// Output that cannot be written is an error with exit code 1, because the input was correct.
+/// Output that cannot be written is an error with exit code 2, because 1 is the result of a comparison.
 #[cfg(target_os = "linux")]
 #[test]
 fn full_device_is_an_error() {
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let output = explain([]).stdout(Stdio::from(full)).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).starts_with("error: cannot write to standard output: "), "{output:?}");
+    for arguments in [&["explain"][..], &["check", "--require", "io>0"], &["check", "--require", "io<0"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = program().args(arguments).stdout(Stdio::from(full)).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).starts_with("error: cannot write to standard output: "), "{output:?}");
+    }
 }

@@ -72,6 +72,20 @@ fn orders_do_not_differ_without_overload() {
     assert!(!printed.contains("queue full") && !printed.contains("in burst"), "{printed}");
 }
 
+/// The compared gate has the limit, the queue and the longest wait of the settings.
+#[test]
+fn settings_replace_the_bounds_of_the_plan() {
+    let directory = TestDirectory::new();
+    let plan = "[gates.server]\nformula = \"2\"\nqueue = 256\n[overrides]\n\
+                server = { limit = 3, queue = 20, max_wait = \"500ms\" }\n";
+    let plan = directory.write("settings.toml", plan);
+    let flags = ["--rate", "40/s", "--service", "server=exp(100ms)", "--shed", "100ms", "--plan"];
+    let printed = succeed(program().arg("simulate").args(flags).arg(plan));
+    assert!(printed.contains("limit 3, queue 20, max_wait 500ms"), "{printed}");
+    let [oldest, newest, _] = clients(&printed);
+    assert!(oldest.peak_queue <= 20 && newest.peak_queue <= 20 && oldest.wait_p99 <= 500, "{printed}");
+}
+
 /// Each attempt is counted once: those that ended and those that are pending add up.
 #[test]
 fn every_attempt_is_counted() {

@@ -106,6 +106,13 @@ fn wrong_flags_are_reported() {
             "the rate of `--plant` and `--for 1day` give too many requests",
         ),
         (&["--plant", "overload", "--preset", "astrid"], "cannot be used together with"),
+        (&["--plant", "overload", "--rate", "9/s"], "cannot be used together with"),
+        #[cfg(target_os = "linux")]
+        (&["--plant", "overload", "--root", "/"], "cannot be used together with"),
+        (&["--replay", "a", "--rate", "9/s"], "cannot be used together with"),
+        (&["--replay", "a", "--seed", "9"], "cannot be used together with"),
+        (&["--replay", "a", "--svg", "b"], "cannot be used together with"),
+        (&["--replay", "a", "--adaptive", "arc"], "cannot be used together with"),
         (
             &["--plant", "overload", "--svg", "a", "--html", "a"],
             "two of `--svg`, `--html` and `--history` name a",

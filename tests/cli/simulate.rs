@@ -72,6 +72,39 @@ fn queue_bounds_of_the_plan_apply() {
     assert_eq!(desk.arrived, desk.done + desk.rejected + desk.pending, "{printed}");
 }
 
+/// A longest wait that a setting replaces is one of simulated time, also after a change.
+#[test]
+fn queue_bounds_of_the_settings_apply() {
+    let directory = TestDirectory::new();
+    let plan = directory.write(
+        "plan.toml",
+        "[gates.desk]\nformula = \"1\"\n[overrides]\ndesk = { queue = 30, max_wait = \"200ms\" }\n",
+    );
+    let flags =
+        ["--rate", "100/s", "--service", "desk=lognormal(20ms, 0.5)", "--change", "desk=1@30s", "--plan"];
+    let printed = succeed(simulate(&flags).arg(plan));
+    let desk = summary_row(&printed, "desk");
+    assert!(desk.rejected > 2500 && desk.peak_queue <= 30, "half of 6000 are rejected: {printed}");
+    assert!(desk.max_wait <= 200.1 && desk.max_wait > 150.0, "{printed}");
+}
+
+/// An adaptive gate keeps its initial limit, whatever its rule and its sign of overload need.
+#[test]
+fn adaptive_gates_keep_their_initial_limit() {
+    let directory = TestDirectory::new();
+    for (adaptive, limit) in [
+        (r#"{ rule = "latency", start = 12, overload = "20% pressure.cpu" }"#, "12"),
+        (r#"{ rule = "custom:mine", start = 8 }"#, "8"),
+        (r#"{ rule = "aimd", max_healthy = "200ms", start = 1, floor = 5 }"#, "5"),
+        (r#"{ rule = "arc", start = 100 }"#, "64"),
+    ] {
+        let plan = format!("[gates.upstream]\nformula = \"64\"\nadaptive = {adaptive}\n");
+        let plan = directory.write("plan.toml", plan);
+        let printed = succeed(simulate(&["--for", "5s", "--plan"]).arg(plan));
+        assert_eq!(summary_row(&printed, "upstream").limits, limit, "{adaptive}: {printed}");
+    }
+}
+
 /// With `--real-time` the run takes its real time.
 #[test]
 fn real_time_passes() {

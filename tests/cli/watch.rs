@@ -169,6 +169,30 @@ fn pipe_gets_plain_lines() {
     assert!(child.wait().unwrap().success());
 }
 
+/// A pipe gets each change, however many there are in one refresh.
+#[test]
+fn pipe_gets_all_changes_of_a_refresh() {
+    let gates = |limit: u32| {
+        let gates = (0..250).map(|gate| format!("\"\n[gates.g{gate}]\nformula = \"{limit}"));
+        format!("{limit}{}", gates.collect::<String>())
+    };
+    let plan = PlanUnderEdit::new(&gates(6));
+    let flags = ["--every", "100ms", "--reading", "cpu=2", "--plan", plan.path()];
+    let mut child = watch(&flags).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.ends_with("gate g249: 6 (`6`)")).unwrap();
+    plan.write(&gates(5));
+    let first = lines.find(|line| line.contains("6 -> 5")).unwrap();
+    assert!(first.ends_with("gate uploads: 6 -> 5"), "{first}");
+    for gate in 0..250 {
+        let line = lines.next().unwrap();
+        assert!(line.ends_with(&format!("gate g{gate}: 6 -> 5")), "{line}");
+    }
+    drop(lines);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 /// The program ends when its reader does, as in `watch | head -1`, although nothing changes any more.
 #[test]
 fn closed_pipe_ends_the_program() {

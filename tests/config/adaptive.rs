@@ -28,6 +28,7 @@ fn a_gate_declares_how_its_limit_follows_outcomes() {
         (r#"{"rule": "latency", "start": 32, "floor": "2"}"#, Adaptive::latency().start(32).floor(2)),
         (r#"{"rule": "arc", "floor": null}"#, Adaptive::arc()),
         (r#"{"rule": "aimd", "max_healthy": "200ms"}"#, aimd),
+        (r#"{"rule": "arc", "start": "", "floor": " "}"#, Adaptive::arc()),
         (r#"{"rule": "custom:ours"}"#, Adaptive::custom(RuleName::new("ours"))),
         (
             r#"{"rule": "arc", "overload": " 20 % pressure.cpu"}"#,
@@ -79,6 +80,14 @@ fn a_wrong_declaration_is_reported() {
         (
             r#"{"rule": "arc", "max_healthy": "1s"}"#,
             "gates.io.adaptive.max_healthy is only for the rule `aimd`",
+        ),
+        (
+            r#"{"rule": "custom:mine", "max_healthy": "1s"}"#,
+            "gates.io.adaptive.max_healthy is only for the rule `aimd`",
+        ),
+        (
+            r#"{"rule": "custom:A", "max_healthy": "1s"}"#,
+            "gates.io.adaptive.rule = \"custom:A\" is not a rule (allowed: \"latency\", \"arc\", \"aimd\" with max_healthy, or \"custom:NAME\")",
         ),
         (
             r#"{"rule": "arc", "start": 0}"#,

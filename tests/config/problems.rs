@@ -4,6 +4,15 @@ use concurrency_governor::config::{ConfigError, ConfigKey, ConfigProblem, PlanCo
 
 use crate::support::{parse_json, parse_toml};
 
+/// A date of TOML is shown as it was given.
+#[test]
+fn a_date_is_shown_as_a_date() {
+    for (date, key) in [("1979-05-27", "formula"), ("07:32:00", "formula")] {
+        let error = parse_toml(&format!("[gates.io]\n{key} = {date}\n")).unwrap_err();
+        assert!(error.contains(&format!("gates.io.{key} = {date} is not a formula")), "{error}");
+    }
+}
+
 /// A problem has the key, the given value and the allowed values, in every format.
 #[test]
 fn a_problem_has_the_key_the_value_and_the_allowed_values() {

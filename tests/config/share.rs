@@ -66,6 +66,11 @@ fn a_wrong_share_is_reported() {
             format!("gates.io.share has no ledger, or two {allowed}"),
         ]
     );
+    let blank = r#"{"name": "io", "ledger_env": "A", "limit": ""}"#;
+    assert_eq!(
+        problems_of(&config_of(blank)),
+        ["gates.io.share has no limit (required, for example limit = 200)"]
+    );
     for wrong in ["reserved 2", "reserved 0 for 3", "open"] {
         let share = format!(r#"{{"name": "io", "ledger_env": "A", "limit": 2, "unreachable": {wrong:?}}}"#);
         let expected = format!(
@@ -81,6 +86,21 @@ fn a_wrong_share_is_reported() {
             "gates.mail has a share, and is within another gate (allowed: a gate that is within no other; the gates within it share its lease)"
         ]
     );
+}
+
+/// A URL in the place of the name of its variable or file is an error that does not show the URL.
+#[test]
+fn a_url_in_the_plan_is_reported_without_its_password() {
+    for (key, allowed) in [
+        ("ledger_env", "the name of a variable whose value is the URL"),
+        ("ledger_file", "the path of a file that contains the URL"),
+    ] {
+        let share = format!(r#"{{"name": "io", "{key}": "redis://user:secret@h/", "limit": 7}}"#);
+        assert_eq!(
+            problems_of(&config_of(&share)),
+            [format!("gates.io.share.{key} is a URL (allowed: {allowed})")]
+        );
+    }
 }
 
 /// The URL is read from the file, and no error shows it. A missing file and an unset variable are errors.

@@ -16,7 +16,7 @@ use concurrency_governor::{
     Reading, Resource, Shed,
 };
 use futures_util::FutureExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::flaky::{Failing, FlakyLedger};
 use crate::waiting::wait_until;
@@ -40,8 +40,8 @@ async fn governor(spec: &GateSpec, share: Share) -> (Governor, SharedGate, MockP
     (governor, shared, cpu)
 }
 
-/// The limit that is derived from the host is the most that a process asks for, however many requests wait. It follows the host, up and down, and
-/// the rest goes back to the ledger, so that another process gets it.
+/// The limit that is derived from the host is the most that a process asks for, however many requests wait. It follows the host, up and
+/// down, and the rest goes back to the ledger, so that another process gets it.
 #[tokio::test]
 async fn the_local_limit_caps_the_block() {
     let ledger = FlakyLedger::default();
@@ -295,6 +295,23 @@ async fn children_share_the_block() {
     assert!(matches!(mail.try_acquire(), Err(SharedTryError::Rejected(_))));
     assert!(governor.explain(MAIL).unwrap().lease().is_some());
     drop((two, rest));
+}
+
+/// A weight above the limit of a gate between the child and the shared gate is rejected, and the error names that gate.
+#[tokio::test]
+async fn a_weight_above_the_limit_of_a_middle_gate_is_rejected() {
+    const NEWS: GateSpec = GateSpec::new("news", Formula::fixed(8)).within(MAIL);
+    const KEYED: GateSpec = GateSpec::new("keyed", Formula::fixed(8)).within(MAIL).keyed(Keys::up_to(4));
+    let share = share(&MemoryLedger::new(), 16);
+    let builder = Governor::builder().gate(IO).gate(MAIL).gate(NEWS).gate(KEYED).share(IO, share);
+    let governor = builder.probe(MockProbe::new(Resource::CPU, Reading::whole(16))).build().await.unwrap();
+    let tenant = governor.shared(KEYED).unwrap().key("tenant");
+    for gate in [governor.shared(NEWS).unwrap(), tenant] {
+        let error = timeout(Duration::from_secs(10), gate.acquire_many(3)).await.unwrap().unwrap_err();
+        let expected = AcquireError::TooLarge { gate: MAIL.name(), weight: 3, limit: Limit::new(2) };
+        assert_eq!(error, expected.into());
+        drop(gate.acquire_many(2).await.unwrap());
+    }
 }
 
 /// Requests that wait in one process are admitted by priority.

@@ -198,6 +198,28 @@ async fn a_wait_for_an_item_does_not_outlast_its_lease() {
     waiting.await.unwrap().unwrap().shared_permit().unwrap().check().unwrap();
 }
 
+/// A checkout that waits anew because its lease ended keeps its deadline.
+#[tokio::test]
+async fn a_lost_lease_does_not_extend_the_wait() {
+    let (ledger, database) = (FlakyLedger::default(), Database::default());
+    let pool = pool(open(&ledger, 4), &database).await;
+    drop(pool.checkout().await.unwrap());
+    pool.retain(|_, _| false);
+    database.0.is_slow.store(true, SeqCst);
+    let (began, wait) = (Instant::now(), Duration::from_millis(1500));
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.request().max_wait(wait).checkout().await }
+    });
+    wait_until(|| pool.status().creating == 1).await;
+    ledger.fails(Failing::Yes);
+    wait_until(|| pool.gate().status().waiting == 1).await;
+    let lost = began.elapsed();
+    let error = waiting.await.unwrap().unwrap_err();
+    let CheckoutError::Unleased { waited, .. } = error else { panic!("{error}") };
+    assert!((wait..wait + lost / 2).contains(&waited), "{waited:?}, and the lease ended after {lost:?}");
+}
+
 /// The minimum of idle items is wanted from the ledger, and created when it has granted the permits. The build waits for no ledger.
 #[tokio::test]
 async fn the_minimum_is_leased() {

@@ -103,6 +103,42 @@ fn a_clock_that_steps_back_goes_on() {
     assert!(!bench.is_known("a"));
 }
 
+/// P73: the entry of a holder outlasts its work, with a clock of the holder that is 1 % slow, and a clock of the server that is 1 %
+/// fast. The work begins just before the deadline, and is suspended for a second.
+#[test]
+fn an_entry_outlasts_its_work_on_clocks_that_are_wrong_by_one_percent() {
+    const HOUR: u64 = 3600 * SECOND;
+    for (ttl_ms, max_hold_ms) in [
+        (100, 0),
+        (10 * SECOND, 30 * SECOND),
+        (10 * SECOND, HOUR),
+        (24 * HOUR, 0),
+        (24 * HOUR, 30 * 24 * HOUR),
+    ] {
+        let [ttl, max_hold] = [ttl_ms, max_hold_ms].map(Duration::from_millis);
+        let terms = LeaseTerms::new(ttl, max_hold).unwrap();
+        let mut bench = Bench::new();
+        let sent_ms = bench.now_ms;
+        let mut lease = Lease::new("a", terms, limit(24));
+        let grant = bench.state.exchange(&lease.begin(Duration::ZERO, 0, 24), bench.server()).unwrap();
+        assert!(lease.finish(1, &grant), "{grant:?}");
+
+        let work_ends = lease.deadline().mul_f64(1.0 / 0.99) + max_hold + Duration::from_secs(1);
+        let end_ms = sent_ms + work_ends.mul_f64(1.01).as_millis() as u64;
+        for seq in 1.. {
+            bench.now_ms = end_ms.min(bench.now_ms + terms.guard().as_millis() as u64);
+            let claim = Claim::Current;
+            let ask =
+                Ask { holder: "clock", seq, epoch: 0, held: 0, wants: 0, claim, terms, limit: limit(24) };
+            bench.state.exchange(&ask, bench.server()).unwrap();
+            if bench.now_ms == end_ms {
+                break;
+            }
+        }
+        assert!(bench.is_known("a"), "ttl {ttl:?}, max_hold {max_hold:?}");
+    }
+}
+
 /// Rule 2: after a restart the ledger begins an epoch and grants nothing new for a span, whatever its entries say.
 #[test]
 fn a_restarted_ledger_learns_for_one_span() {

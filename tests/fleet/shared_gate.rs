@@ -370,7 +370,7 @@ fn a_wrong_share_is_rejected() {
     let error = share.clone().ttl(Duration::from_millis(5)).open(IO).unwrap_err().to_string();
     assert_eq!(error, "the ttl of a lease is 5ms, and must be in 100ms to 86400s");
     let error = share.max_hold(Duration::from_secs(31 * 86_400)).open(IO).unwrap_err().to_string();
-    assert_eq!(error, "the longest hold time of a lease is 2678400s, and must be in 0ns to 2678399s");
+    assert_eq!(error, "the longest hold time of a lease is 2678400s, and must be in 0ns to 2592000s");
     let share = Share::of(MemoryLedger::new(), "my io").limit(Limit::new(1));
     assert!(share.open(IO).unwrap_err().to_string().starts_with("gate \"my io\" is not valid"));
 }

@@ -91,6 +91,21 @@ async fn reserved_permits_in_use_are_no_lack_of_a_lease() {
     );
 }
 
+/// Reserved: the status shows at most the local limit as the permits without a lease, also while there is a lease.
+#[tokio::test]
+async fn the_status_shows_at_most_the_local_limit() {
+    const SPEC: GateSpec = GateSpec::new("io", Formula::fixed(1));
+    let ledger = FlakyLedger::default();
+    let shared = share(&ledger, 10).unreachable(TWO_OF_EACH);
+    let governor = Governor::builder().gate(SPEC).share(SPEC, shared).build().await.unwrap();
+    let gate = governor.shared(SPEC).unwrap();
+    wait_until(|| gate.status().state == LeaseState::Leased).await;
+    assert_eq!(gate.status().without_lease, 1);
+    ledger.fails(Failing::Yes);
+    wait_until(|| gate.status().state == LeaseState::Unreachable).await;
+    assert_eq!(gate.status().without_lease, 1);
+}
+
 /// Local: once an exchange has failed, the process admits up to its local limit, and says so. When the ledger answers again, the process
 /// admits nothing until enough work has ended.
 #[tokio::test]

@@ -13,9 +13,9 @@ use crate::random::Random;
 
 pub(crate) const TTL: Duration = Duration::from_secs(2);
 pub(crate) const MAX_HOLD: Duration = Duration::from_millis(500);
-/// `TTL`, a grace of `MAX_HOLD` and a second, and a guard of half of `TTL`.
-pub(crate) const SPAN: Duration = Duration::from_millis(4500);
-/// The longest time from an admission to the end of the work, suspensions included. Less than the grace of 1.5 s, by two ticks.
+/// `TTL`, a grace of 1.55 s, and a guard of half of `TTL`.
+pub(crate) const SPAN: Duration = Duration::from_millis(4550);
+/// The longest time from an admission to the end of the work, suspensions included. Less than `MAX_HOLD` and a second, by two ticks.
 const LONGEST_MS: u64 = 1480;
 
 /// Makes requests with as many tasks, until the host crashes.

@@ -11,24 +11,25 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 
+const FILES: GateSpec = GateSpec::new("files", Formula::scale(Resource::FD, 1));
+
+/// A probe that never reports a change.
+struct WithoutReports(MockProbe);
+
+#[async_trait]
+impl ResourceProbe for WithoutReports {
+    fn resource(&self) -> Resource {
+        Resource::FD
+    }
+
+    async fn measure(&self) -> Result<Measurement, ProbeError> {
+        self.0.measure().await
+    }
+}
+
 /// A reported change takes effect at once. A probe without reports is measured after each period.
 #[tokio::test(start_paused = true)]
 async fn the_background_refresh_follows_reports_and_the_timer() {
-    /// A probe that never reports a change.
-    struct WithoutReports(MockProbe);
-
-    #[async_trait]
-    impl ResourceProbe for WithoutReports {
-        fn resource(&self) -> Resource {
-            Resource::FD
-        }
-
-        async fn measure(&self) -> Result<Measurement, ProbeError> {
-            self.0.measure().await
-        }
-    }
-
-    const FILES: GateSpec = GateSpec::new("files", Formula::scale(Resource::FD, 1));
     let (reports, silent) = (cpu(4), MockProbe::new(Resource::FD, Reading::whole(100)));
     let builder =
         Governor::builder().gate(IO).gate(FILES).probe(reports.clone()).probe(WithoutReports(silent.clone()));
@@ -55,6 +56,45 @@ async fn the_background_refresh_follows_reports_and_the_timer() {
         (128, measures),
         "the refresh stops when the task is dropped"
     );
+}
+
+/// Probes that report changes all the time, and are measured alone, do not delay the measurement of the others: neither after the period,
+/// nor when a rise has lasted.
+#[tokio::test(start_paused = true)]
+async fn frequent_reports_delay_no_other_probe() {
+    struct Restless;
+
+    #[async_trait]
+    impl ResourceProbe for Restless {
+        fn resource(&self) -> Resource {
+            Resource::TASKS
+        }
+
+        async fn measure(&self) -> Result<Measurement, ProbeError> {
+            Ok(Reading::whole(7).into())
+        }
+
+        async fn changed(&self) {
+            sleep(Duration::from_millis(5)).await;
+        }
+
+        fn rises_at_once(&self) -> bool {
+            true
+        }
+    }
+
+    let silent = MockProbe::new(Resource::FD, Reading::whole(100));
+    let builder = Governor::builder().gate(FILES).probe(WithoutReports(silent.clone())).probe(Restless);
+    let governor = builder.build().await.unwrap();
+    let _refresh = governor.spawn_refresh(RefreshPolicy::new());
+    silent.set(Reading::whole(50));
+    sleep(Duration::from_secs(12)).await;
+    assert_eq!(limit_of(&governor, FILES), 50);
+    // At most 11 s until the rise is measured, and 5 s that it must last.
+    silent.set(Reading::whole(80));
+    sleep(Duration::from_millis(16_100)).await;
+    assert_eq!(limit_of(&governor, FILES), 80);
+    assert!(silent.measures() <= 6, "the silent probe is measured only when it is due");
 }
 
 /// A flapping reading does not make the limits flap: they fall once, stay, and rise when the rise lasts.

@@ -116,6 +116,30 @@ async fn paused_gates_and_trees_are_closed() {
     assert!([&root, &first, &second, &outbound].iter().all(|gate| gate.is_closed()));
 }
 
+/// A gate that is added while the others are closed is closed, too: after its work, or at the deadline.
+#[tokio::test(start_paused = true)]
+async fn gates_that_are_added_meanwhile_are_closed() {
+    for releases_at in [10, 90] {
+        let governor = Governor::builder().gate(REQUESTS).build().await.unwrap();
+        let held = governor.gate(REQUESTS).unwrap().try_acquire_owned().unwrap();
+        let closing = tokio::spawn({
+            let governor = governor.clone();
+            async move { governor.close_all(Instant::now() + 60 * SECOND).await }
+        });
+        yield_now().await;
+        let added = governor.add(OUTBOUND).await.unwrap();
+        let held_at_added = added.try_acquire_owned().unwrap();
+        sleep(releases_at * SECOND).await;
+        drop(held);
+        sleep(SECOND).await;
+        assert!(added.is_closed());
+        assert_eq!(closing.is_finished(), releases_at > 60);
+        drop(held_at_added);
+        let report = closing.await.unwrap();
+        assert_eq!(report.left.len(), if releases_at > 60 { 2 } else { 0 }, "{report}");
+    }
+}
+
 struct Sessions;
 
 impl Manager for Sessions {

@@ -1,6 +1,7 @@
 //! The cooperative budget of tokio: a task that never has to wait for an item still yields to the runtime.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::Poll;
@@ -67,15 +68,7 @@ async fn a_checkout_keeps_its_item_while_the_budget_is_spent() {
     drop(pool.checkout().await.unwrap());
     for is_dropped in [true, false] {
         let mut checkout = Box::pin(pool.checkout());
-        yield_now().await; // begins with the whole budget
-        poll_fn(|cx| {
-            while let Poll::Ready(budget) = poll_proceed(cx) {
-                budget.made_progress();
-            }
-            assert!(poll_once(&mut checkout).is_pending());
-            Poll::Ready(())
-        })
-        .await;
+        assert!(poll_without_budget(&mut checkout).await.is_pending());
         assert_eq!((pool.status().idle, pool.gate().status().in_use), (0, 1));
         if is_dropped {
             drop(checkout);
@@ -85,4 +78,37 @@ async fn a_checkout_keeps_its_item_while_the_budget_is_spent() {
         assert_eq!((pool.status().idle, pool.gate().status().in_use), (1, 0));
     }
     assert_quiescent(&pool, &manager).await;
+}
+
+/// A checkout that is dropped while the budget is spent puts its item back unused: `recycle` does not run, and the item is kept although
+/// items are incomplete by default.
+#[tokio::test(start_paused = true)]
+async fn a_checkout_dropped_while_the_budget_is_spent_has_not_used_its_item() {
+    for is_incomplete in [false, true] {
+        let manager = ScriptedManager::new();
+        let mut builder = manager.pool(1).min_idle(1);
+        if is_incomplete {
+            builder = builder.incomplete_by_default();
+        }
+        let pool = builder.build().await.unwrap();
+        let mut checkout = Box::pin(pool.checkout());
+        assert!(poll_without_budget(&mut checkout).await.is_pending());
+        drop(checkout);
+        let item = pool.try_checkout().unwrap();
+        assert_eq!((item.id, item.recycled), (0, 0));
+        drop(item);
+        assert_quiescent(&pool, &manager).await;
+    }
+}
+
+/// Polls the future once, in a task whose budget is spent.
+async fn poll_without_budget<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    yield_now().await; // begins with the whole budget
+    poll_fn(|cx| {
+        while let Poll::Ready(budget) = poll_proceed(cx) {
+            budget.made_progress();
+        }
+        Poll::Ready(poll_once(future))
+    })
+    .await
 }

@@ -9,7 +9,7 @@ use concurrency_governor::pool::{CreateError, Pool, PoolBuildError, PoolBuilder,
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::time::{Instant, sleep};
 
-use super::support::{Creation, ScriptedError, ScriptedManager, assert_quiescent, ms, poll_once};
+use super::support::{Creation, ScriptedError, ScriptedManager, assert_quiescent, ms, poll_once, settle};
 
 /// `build` reports every problem of the settings at once.
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn exactly_one_valid_limit_is_required() {
     let neither = problems(Pool::builder(ScriptedManager::new())).await;
     assert_eq!(
         text(&neither),
-        "a pool takes its limit from `gate` or from `max` (given: neither): call one of them"
+        "a pool takes its limit from `max`, `gate` or `group` (given: none of them): call one of them"
     );
     let gate = Gate::new(GateName::new("one"), Limit::MIN);
     let both = problems(ScriptedManager::new().pool(3).gate(gate)).await;
@@ -146,4 +146,31 @@ async fn closing_the_gate_fails_the_build() {
     assert!(matches!(built, Err(PoolBuildError::Closed { .. })));
     sleep(ms(20)).await;
     assert_eq!(manager.live(), 0);
+}
+
+/// A limit that falls while the first items are created lowers the minimum, so `build` does not wait for the other items. They are
+/// created when the limit rises.
+#[tokio::test(start_paused = true)]
+async fn limit_that_falls_during_the_build_lowers_the_minimum() {
+    for has_started in [false, true] {
+        for initial in 0..2 {
+            let gate = Gate::new(GateName::new("boats"), Limit::new(3));
+            let manager = ScriptedManager::new();
+            manager.always(Creation::SucceedAfter(ms(20)));
+            let builder = Pool::builder(manager.clone()).gate(gate.clone()).min_idle(3);
+            let mut building = Box::pin(builder.initial((0..initial).map(|_| manager.item())).build());
+            assert!(poll_once(&mut building).is_pending());
+            if has_started {
+                settle().await;
+            }
+            gate.resize(Limit::MIN);
+            sleep(ms(100)).await;
+            let Poll::Ready(built) = poll_once(&mut building) else { panic!("the build still waits") };
+            let pool = built.unwrap();
+            assert_eq!(assert_quiescent(&pool, &manager).await.idle, 1);
+            gate.resize(Limit::new(3));
+            sleep(ms(100)).await;
+            assert_eq!(assert_quiescent(&pool, &manager).await.idle, 3);
+        }
+    }
 }

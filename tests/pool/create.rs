@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use concurrency_governor::pool::{CheckoutError, CheckoutStage, CreateError, Manager, Pool, PoolEvent};
@@ -286,4 +288,93 @@ fn foreign_texts_of_an_event_are_escaped() {
     let error = Arc::new(std::io::Error::other("refused\nDETAIL"));
     let event = PoolEvent::CreateFailed { gate: GateName::new("db"), error };
     assert_eq!(event.to_string(), "pool db: refused\\nDETAIL");
+}
+
+/// The drop of the manager's error is user code: it may use the pool, and it may panic. A replaced error takes no item, waiter or slot
+/// with it.
+#[tokio::test(start_paused = true)]
+async fn replaced_error_may_panic_or_use_the_pool() {
+    struct HookedError(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+    impl fmt::Debug for HookedError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("hooked error")
+        }
+    }
+
+    impl fmt::Display for HookedError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("hooked error")
+        }
+    }
+
+    impl Error for HookedError {}
+
+    impl Drop for HookedError {
+        fn drop(&mut self) {
+            if let Some(hook) = self.0.take() {
+                hook();
+            }
+        }
+    }
+
+    /// Creates an item if no error is left.
+    #[derive(Clone, Default)]
+    struct Failing(Arc<Mutex<Vec<HookedError>>>);
+
+    impl Manager for Failing {
+        type Item = ();
+        type Error = HookedError;
+
+        async fn create(&self) -> Result<(), HookedError> {
+            self.0.lock().unwrap().pop().map_or(Ok(()), Err)
+        }
+    }
+
+    let drops = Arc::new(AtomicUsize::new(0));
+    for panics in [true, false] {
+        for way in 0..3 {
+            drops.store(0, SeqCst);
+            let manager = Failing::default();
+            let builder = Pool::builder(manager.clone()).max(2).create_backoff(ms(100), ms(100));
+            let pool = builder.build().await.unwrap();
+            for _ in 0..2 {
+                let (drops, pool) = (Arc::clone(&drops), pool.downgrade());
+                let hook = move || {
+                    drops.fetch_add(1, SeqCst);
+                    assert!(!panics, "scripted panic");
+                    let _ = pool.upgrade().map(|pool| pool.status());
+                };
+                manager.0.lock().unwrap().push(HookedError(Some(Box::new(hook))));
+            }
+            assert!(pool.checkout().await.is_err());
+            assert_eq!(drops.load(SeqCst), 0, "the pool has not kept the last error");
+            match way {
+                0 => {
+                    // The second error replaces the first, and a created item the second.
+                    let mut unpolled = Box::pin(pool.checkout());
+                    assert!(poll_once(&mut unpolled).is_pending());
+                    sleep(ms(101)).await;
+                    assert_eq!(drops.load(SeqCst), 1);
+                    assert!(unpolled.await.is_err());
+                    drop(pool.checkout().await.unwrap());
+                }
+                1 => {
+                    manager.0.lock().unwrap().pop().unwrap().0 = None;
+                    pool.retry_now();
+                    assert_eq!(drops.load(SeqCst), 1);
+                    drop(pool.checkout().await.unwrap());
+                }
+                _ => {
+                    manager.0.lock().unwrap().pop().unwrap().0 = None;
+                    pool.close();
+                }
+            }
+            assert_eq!(drops.load(SeqCst), if way == 0 { 2 } else { 1 });
+            settle().await;
+            let status = pool.status();
+            assert_eq!((status.creating, status.waiting, status.in_use), (0, 0, 0), "{status:?}");
+            assert_eq!((status.idle, status.backing_off), (usize::from(way < 2), None), "{status:?}");
+        }
+    }
 }

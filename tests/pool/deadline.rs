@@ -4,7 +4,7 @@ use std::error::Error;
 
 use concurrency_governor::pool::{CheckoutError, CheckoutStage, CreateError, Pool, PooledItem};
 use concurrency_governor::{Gate, GateName, Limit};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::support::{
     Check, Creation, ScriptedError, ScriptedManager, assert_quiescent, ms, poll_once, settle,
@@ -110,4 +110,39 @@ async fn expired_wait_for_an_item_is_named_in_the_error() {
     let error = waiting.await.unwrap_err();
     assert!(error.to_string().contains("an item to be returned: 1 were in use"), "{error}");
     assert_eq!(pool.status().totals.expired.item, 1);
+}
+
+/// A deadline that passes during a health check after the pool was closed has no source: no creation has failed.
+#[tokio::test(start_paused = true)]
+async fn deadline_after_the_close_has_no_source() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).max_wait(ms(100)).check_timeout(ms(10_000)).build().await.unwrap();
+    pool.checkout().await.unwrap().health = Check::Hang;
+    let mut checking = Box::pin(pool.checkout());
+    assert!(poll_once(&mut checking).is_pending());
+    pool.close();
+    settle().await; // the maintenance task ends
+    let error = checking.await.unwrap_err();
+    assert!(error.source().is_none(), "{error:?}");
+    assert_eq!(pool.status().totals.expired.check, 1);
+}
+
+/// A checkout keeps the deadline of its arrival if the longest wait of the gate is changed while it waits.
+#[tokio::test(start_paused = true)]
+async fn changed_longest_wait_counts_for_later_checkouts() {
+    for (at_arrival, later) in [(ms(300), ms(1000)), (ms(300), ms(100))] {
+        let manager = ScriptedManager::new();
+        let gate = Gate::builder(GateName::new("boats"), Limit::MIN).max_wait(at_arrival).build();
+        let pool = Pool::builder(manager.clone()).gate(gate.clone()).build().await.unwrap();
+        let held = pool.checkout().await.unwrap();
+        manager.always(Creation::Hang);
+        let began = Instant::now();
+        let mut waiting = Box::pin(pool.checkout());
+        assert!(poll_once(&mut waiting).is_pending());
+        gate.set_max_wait(later);
+        sleep(ms(50)).await;
+        held.discard(); // admits the checkout, whose creation hangs
+        assert_eq!(stage_of(waiting.await), CheckoutStage::Creation);
+        assert_eq!(began.elapsed(), at_arrival);
+    }
 }

@@ -227,3 +227,21 @@ async fn group_excludes_another_limit() {
     );
     assert_eq!(format!("{group:?}"), "PoolGroup { gate: GateName(shared), items: 0 }");
 }
+
+/// Initial items that find no free slot in a group fail the build, which drops them.
+#[tokio::test]
+async fn initial_items_without_a_slot_fail_the_build() {
+    for starts in [false, true] {
+        let manager = ScriptedManager::new();
+        let group = group(3);
+        let [other]: [_; 1] = pools(&manager, &group).await;
+        let held = [other.checkout().await.unwrap(), other.checkout().await.unwrap()];
+        let builder = Pool::builder(manager.clone()).group(&group).initial([manager.item(), manager.item()]);
+        let built = if starts { builder.start() } else { builder.build().await };
+        let Err(PoolBuildError::Invalid { problems }) = built else { panic!("an item was dropped silently") };
+        assert!(matches!(problems[..], [PoolProblem::Initial { items: 2, limit: 1 }]), "{problems:?}");
+        settle().await;
+        assert_eq!((group.items(), manager.live()), (2, 2));
+        drop(held);
+    }
+}

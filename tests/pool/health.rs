@@ -189,3 +189,36 @@ async fn try_checkout_skips_the_check() {
     pool.checkout().await.unwrap().health = Check::Panic;
     assert_eq!(pool.try_checkout().unwrap().id, 0);
 }
+
+/// When the check of an item that was delivered to a waiter exceeds its timeout, items that came back after the delivery are not
+/// discarded, also those that came back before the waiter was polled.
+#[tokio::test(start_paused = true)]
+async fn hanging_check_spares_items_that_came_back_since_the_delivery() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(3).check_timeout(ms(400)).build().await.unwrap();
+    let (mut hanging, fresh) = (pool.checkout().await.unwrap(), pool.checkout().await.unwrap());
+    hanging.health = Check::Hang;
+    manager.always(Creation::Hang);
+    let mut checkout = Box::pin(pool.checkout());
+    assert!(poll_once(&mut checkout).is_pending());
+    drop(hanging);
+    drop(fresh);
+    assert_eq!(checkout.await.unwrap().id, 1, "the item that came back was discarded, too");
+    assert_eq!(manager.dropped(), [0]);
+}
+
+/// A check that reaches its timeout and the deadline of its checkout at the same instant ends the checkout.
+#[tokio::test(start_paused = true)]
+async fn check_timeout_at_the_deadline_ends_the_checkout() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(2).check_timeout(ms(400)).max_wait(ms(400)).build().await.unwrap();
+    let mut items = [pool.checkout().await.unwrap(), pool.checkout().await.unwrap()];
+    for item in &mut items {
+        item.health = Check::Hang;
+    }
+    drop(items);
+    let error = pool.checkout().await.unwrap_err();
+    let CheckoutError::DeadlineExceeded(timeout) = &error else { panic!("{error:?}") };
+    assert_eq!(timeout.stage, CheckoutStage::Check);
+    assert_eq!(manager.live(), 0, "the colder item was kept");
+}

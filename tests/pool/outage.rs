@@ -371,3 +371,62 @@ fn failed_attempt_ends_the_wait_of_the_checkout_that_caused_it() {
     let outcome = poll_once(&mut checkout);
     assert!(matches!(&outcome, Poll::Ready(outcome) if is_failed(outcome)), "{outcome:?}");
 }
+
+/// An attempt that was running when another failed permanently does not replace the permanent error when it fails, too.
+#[tokio::test(start_paused = true)]
+async fn permanent_error_is_kept() {
+    let manager = ScriptedManager::new();
+    manager.script([Creation::Hang, Creation::Fail]);
+    manager.give_up(true);
+    let pool = manager.pool(2).create_timeout(ms(500)).build().await.unwrap();
+    for checkout in spawn_checkouts(&pool, 2, None) {
+        assert!(is_failed(&checkout.await.unwrap()));
+    }
+    sleep(ms(501)).await;
+    assert_eq!(pool.status().totals.create_errors.timed_out, 1);
+    let error = pool.checkout().await.unwrap_err();
+    let CheckoutError::BackingOff { error: cause, retry_after: None } = &error else { panic!("{error:?}") };
+    assert!(matches!(cause, CreateError::Failed { .. }), "{cause:?}");
+}
+
+/// With `DuringBackoff::Reject`, a checkout waits for an item that `retain` is judging. Only a second checkout is rejected.
+#[tokio::test(start_paused = true)]
+async fn checkout_waits_for_a_judged_item_during_the_backoff() {
+    let manager = ScriptedManager::new();
+    let builder = manager.pool(3).create_backoff(ms(1000), ms(1000));
+    let pool = builder.during_backoff(DuringBackoff::Reject).build().await.unwrap();
+    manager.script([Creation::Fail]);
+    assert!(is_failed(&pool.checkout().await));
+    pool.add(manager.item()).unwrap();
+    let (mut first, mut second) = (Box::pin(pool.checkout()), Box::pin(pool.checkout()));
+    pool.retain(|_, _| {
+        assert!(poll_once(&mut first).is_pending(), "rejected although an item may become free");
+        let Poll::Ready(Err(error)) = poll_once(&mut second) else { panic!("no item is left for it") };
+        assert!(matches!(error, CheckoutError::BackingOff { .. }), "{error:?}");
+        true
+    });
+    assert_eq!(first.await.unwrap().id, 0);
+    assert_quiescent(&pool, &manager).await;
+}
+
+/// A failed attempt does not revive waits at the gate that a later failure has ended, whose checkouts have not been polled since.
+#[tokio::test(start_paused = true)]
+async fn ended_waits_at_the_gate_stay_ended() {
+    let manager = ScriptedManager::new();
+    manager.script([Creation::FailAfter(ms(200)), Creation::Fail, Creation::Hang]);
+    let pool = manager.pool(2).create_timeout(ms(400)).create_backoff(ms(50), ms(50)).build().await.unwrap();
+    let (mut first, mut second) = (Box::pin(pool.checkout()), Box::pin(pool.checkout()));
+    assert!(poll_once(&mut first).is_pending() && poll_once(&mut second).is_pending());
+    settle().await;
+    assert!(is_failed(&first.await));
+    let _other_permit = pool.gate().as_gate().unwrap().try_acquire().unwrap();
+    sleep(ms(100)).await;
+    assert_eq!(pool.status().creating, 2, "the attempt after the delay is not running beside the first one");
+    let mut at_gate = Box::pin(pool.checkout());
+    assert!(poll_once(&mut at_gate).is_pending());
+    manager.give_up(true);
+    sleep(ms(500)).await; // the first attempt fails permanently, and then the one after the delay times out
+    assert_eq!((manager.attempts(), pool.status().creating), (3, 0));
+    let outcome = poll_once(&mut at_gate);
+    assert!(matches!(&outcome, Poll::Ready(outcome) if is_failed(outcome)), "{outcome:?}");
+}

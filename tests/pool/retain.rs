@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use concurrency_governor::Limit;
-use tokio::time::sleep;
+use tokio::time::{advance, sleep};
 
 use super::support::{Creation, ScriptedManager, assert_consistent, assert_quiescent, ms, poll_once, settle};
 
@@ -103,4 +103,25 @@ async fn closure_may_panic_or_change_the_pool() {
         true
     });
     assert_eq!(manager.live(), 0);
+}
+
+/// An item that expires while it is judged is dropped, also if a checkout waits for it.
+#[tokio::test(start_paused = true)]
+async fn item_that_expires_while_it_is_judged_is_dropped() {
+    for is_awaited in [false, true] {
+        let manager = ScriptedManager::new();
+        let pool = manager.pool(1).max_lifetime(ms(100)).build().await.unwrap();
+        drop(pool.checkout().await.unwrap());
+        let mut waiting = is_awaited.then(|| Box::pin(pool.checkout()));
+        pool.retain(|_, _| {
+            assert!(waiting.as_mut().is_none_or(|waiting| poll_once(waiting).is_pending()));
+            assert!(poll_once(&mut Box::pin(advance(ms(101)))).is_pending()); // the first poll advances the clock
+            true
+        });
+        assert_eq!(manager.dropped(), [0]);
+        if let Some(waiting) = waiting {
+            assert_eq!(waiting.await.unwrap().id, 1);
+        }
+        assert_eq!(assert_quiescent(&pool, &manager).await.totals.discarded.expired, 1);
+    }
 }

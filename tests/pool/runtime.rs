@@ -1,6 +1,7 @@
 //! Runtimes that shut down before the pool, after it, or make no progress.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 use std::thread;
 
@@ -181,4 +182,29 @@ fn pooled_item_may_be_a_thread_local() {
     let item = pool_runtime.block_on(pool.checkout()).unwrap();
     thread::spawn(move || SLOT.with(|slot| *slot.borrow_mut() = Some(item))).join().unwrap();
     assert_eq!((pool.status().idle, pool.gate().status().in_use), (1, 0));
+}
+
+/// If the pool's runtime shuts down while its thread unwinds, waiting checkouts fail because of the shutdown: the manager has not panicked.
+#[test]
+fn runtime_that_is_dropped_by_a_panic_has_shut_down() {
+    let other = current_thread_runtime();
+    let manager = ScriptedManager::new();
+    manager.always(Creation::Hang);
+    let mut pool = None;
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let pool_runtime = current_thread_runtime();
+        pool_runtime.block_on(async {
+            let pool = pool.insert(manager.pool(2).build().await.unwrap());
+            assert!(poll_once(&mut Box::pin(pool.checkout())).is_pending());
+            settle().await;
+            assert_eq!(manager.creating(), 1);
+            panic!("scripted panic");
+        })
+    }));
+    assert!(outcome.is_err());
+    let pool = pool.unwrap();
+    let errors = pool.status().totals.create_errors;
+    assert_eq!((errors.panicked, errors.abandoned), (0, 1), "{errors:?}");
+    let error = other.block_on(pool.checkout()).unwrap_err();
+    assert!(matches!(error, CheckoutError::Create(CreateError::Abandoned { .. })), "{error:?}");
 }

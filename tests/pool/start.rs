@@ -84,7 +84,7 @@ async fn too_many_initial_items_are_reported() {
     assert!(matches!(problems[..], [PoolProblem::Initial { items: 2, limit: 1 }]), "{problems:?}");
     assert_eq!(
         problems[0].to_string(),
-        "`initial` has 2 items (allowed: at most the limit, 1): give fewer, or raise the limit"
+        "`initial` has 2 items (allowed: 1, which fit below the limit): give fewer, or raise the limit"
     );
     assert_eq!(manager.live(), 0);
 }
@@ -113,7 +113,7 @@ async fn item_without_a_slot_is_returned() {
     let error = pool.add(manager.item()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the pool of gate `pool` cannot take another item: 1 of 1 items are live; raise the limit, or drop the item"
+        "the pool of gate `pool` cannot take another item: the limit of 1 live items is reached; raise the limit, or drop the item"
     );
     assert!(matches!(&error, AddError::Full { limit: 1, .. }));
     let item = error.into_item();

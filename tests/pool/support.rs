@@ -19,6 +19,7 @@ pub(crate) enum Creation {
     Succeed,
     SucceedAfter(Duration),
     Fail,
+    FailAfter(Duration),
     Hang,
     Panic,
     /// Hangs, and panics when it is dropped.
@@ -147,6 +148,10 @@ impl Manager for ScriptedManager {
             Creation::Succeed => {}
             Creation::SucceedAfter(time) => sleep(time).await,
             Creation::Fail => return Err(ScriptedError),
+            Creation::FailAfter(time) => {
+                sleep(time).await;
+                return Err(ScriptedError);
+            }
             Creation::Hang => pending().await,
             Creation::Panic => panic!("scripted panic"),
             Creation::PanicOnDrop => {

@@ -95,7 +95,7 @@ pub(crate) struct Settings {
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) during_backoff: DuringBackoff,
     /// Whether each item is incomplete from its checkout on.
-    pub(crate) begins_items: bool,
+    pub(crate) incomplete_by_default: bool,
 }
 
 impl<'r> Model<'r> {
@@ -108,7 +108,7 @@ impl<'r> Model<'r> {
             idle_timeout: (random.below(2) == 0).then(|| ms(20)),
             max_lifetime: (random.below(3) == 0).then(|| ms(70)),
             during_backoff: [DuringBackoff::Wait, DuringBackoff::Reject][random.below(2) as usize],
-            begins_items: random.below(3) == 0,
+            incomplete_by_default: random.below(3) == 0,
         };
         let manager = ModelManager::new(limit as usize);
         let gate = Gate::new(GateName::new("modelled"), Limit::new(limit));
@@ -118,7 +118,7 @@ impl<'r> Model<'r> {
             .create_timeout(ms(50))
             .create_backoff(ms(4), ms(16))
             .during_backoff(settings.during_backoff);
-        if settings.begins_items {
+        if settings.incomplete_by_default {
             builder = builder.incomplete_by_default();
         }
         if let Some(timeout) = settings.idle_timeout {

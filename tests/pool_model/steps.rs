@@ -96,7 +96,7 @@ impl Model<'_> {
         let mut item = self.in_use.swap_remove(self.random.index(self.in_use.len()));
         let id = item.id;
         let choice = self.random.below(9);
-        let begins_items = self.settings.begins_items;
+        let incomplete_by_default = self.settings.incomplete_by_default;
         item.recycle_panics = choice == 2;
         item.is_unhealthy = choice == 3;
         let is_fit = match choice {
@@ -110,7 +110,7 @@ impl Model<'_> {
                 self.expected.incomplete += 1;
                 false
             }
-            4 if begins_items => {
+            4 if incomplete_by_default => {
                 self.expected.incomplete += 1;
                 false
             }

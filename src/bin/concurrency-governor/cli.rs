@@ -15,6 +15,7 @@ use crate::explain::{self, ExplainArgs};
 #[cfg(any(feature = "redis", feature = "postgres"))]
 use crate::fleet::{self, FleetArgs};
 use crate::man::{self, ManArgs};
+use crate::output::redact_url;
 use crate::simulate::{self, SimulateArgs};
 use crate::usage::EarlyExit;
 use crate::watch::{self, WatchArgs};
@@ -74,11 +75,31 @@ impl Cli {
     ///
     /// # Errors
     ///
-    /// [`EarlyExit`] with the page that was requested, or with one line that describes the mistake.
-    pub(crate) fn parse_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, EarlyExit> {
-        let args: Vec<OsString> = args.into_iter().collect();
+    /// [`EarlyExit`] with the page that was requested, or with one line that describes the mistake. The line contains no URL of `args`.
+    pub(crate) fn parse_args(args: &[OsString]) -> Result<Self, EarlyExit> {
+        let error = match Self::parse_and_check(args) {
+            Err(error @ EarlyExit::UsageError(_)) => error,
+            parsed => return parsed,
+        };
+        // The error quotes arguments, whole or in parts. So it is made again from arguments without the rest of each URL.
+        let redacted: Vec<OsString> = args
+            .iter()
+            .map(|argument| {
+                redact_url(&argument.to_string_lossy()).map_or_else(|| argument.clone(), Into::into)
+            })
+            .collect();
+        if redacted == args {
+            return Err(error);
+        }
+        match Self::parse_and_check(&redacted) {
+            Err(error) => Err(error),
+            Ok(_) => Err(EarlyExit::UsageError("an argument that contains a URL is wrong".to_owned())),
+        }
+    }
+
+    fn parse_and_check(args: &[OsString]) -> Result<Self, EarlyExit> {
         let cli =
-            Self::try_parse_from(&args).map_err(|error| EarlyExit::from_clap(&error, definition(), &args))?;
+            Self::try_parse_from(args).map_err(|error| EarlyExit::from_clap(&error, definition(), args))?;
         let checked = match &cli.command {
             CliCommand::Explain(args) => args.input.check(),
             CliCommand::Check(args) => args.input.check(),

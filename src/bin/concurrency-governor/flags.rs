@@ -23,9 +23,10 @@ pub(crate) fn reject_duplicates(
     Ok(())
 }
 
-/// The value of a flag is wrong. The caller puts the flag and its value in front of the message.
+/// A flag is wrong.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FlagError {
+    /// The caller puts the flag and its value in front of the message.
     #[error("not a length of time in the allowed range (allowed: 1ms to 24h, such as 30s or 5m)")]
     RunLength,
     #[error("`{flag}` names `{name}` twice (allowed: once; remove one of them)")]

@@ -31,6 +31,7 @@ mod simulate;
 mod usage;
 mod watch;
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -39,10 +40,11 @@ use output::{CommandOutput, ErrorLines};
 use usage::EarlyExit;
 
 fn main() -> ExitCode {
-    let output = match Cli::parse_args(std::env::args_os()) {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let output = match Cli::parse_args(&args) {
         Ok(cli) => {
             cli.color.write_global();
-            run(cli.command)
+            run(cli.command).map_err(|error| error.redact_urls(&args))
         }
         Err(EarlyExit::Page(page)) => Ok(CommandOutput::success(page)),
         Err(EarlyExit::UsageError(error)) => Err(ErrorLines::one(error)),
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
         Ok(output) => write_stdout(&output),
         Err(error) => {
             write_error(&error);
-            ExitCode::from(EXIT_BAD_INPUT)
+            ExitCode::from(EXIT_ERROR)
         }
     }
 }
@@ -84,7 +86,7 @@ fn write_stdout(output: &CommandOutput) -> ExitCode {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => output.exit_code(),
         Err(error) => {
             write_error(&ErrorLines::one(format_args!("cannot write to standard output: {error}")));
-            ExitCode::FAILURE
+            ExitCode::from(EXIT_ERROR)
         }
     }
 }
@@ -97,5 +99,5 @@ fn write_error(error: &ErrorLines) {
     let _: io::Result<()> = write!(anstream::stderr().lock(), "{style}error:{style:#} {text}");
 }
 
-/// The exit code for input that is invalid or that a policy rejects.
-const EXIT_BAD_INPUT: u8 = 2;
+/// The exit code for input that is invalid or that a policy rejects, and for output that cannot be written. 1 is a negative result.
+const EXIT_ERROR: u8 = 2;

@@ -48,8 +48,8 @@ use phase::Phase;
 /// **Unused limits.** After 30 windows in a row that used less than half of the limit, it falls window by window to twice the peak of
 /// the permits in use, but not below the limit at the start.
 ///
-/// **Overload.** If at least one in a hundred outcomes of a window reports overload, or the host was under the pressure that counts as
-/// overload, the limit falls once, to 0.9 of its value.
+/// **Overload.** If at least one in a hundred samples of a window reports overload, or the host was under the pressure that counts as
+/// overload, the limit falls once, to 0.9 of its value. Ignored outcomes are not counted.
 ///
 /// A window has at least 100 samples and lasts at least 1 s, or 250 ms while the limit falls for congestion. Times in the numbers are in
 /// milliseconds. Sources: Brakmo and Peterson 1995, "TCP Vegas"; Netflix's concurrency-limits for `k`; Little 1961, "A

@@ -1,7 +1,7 @@
 //! Acquires permits as a future, by blocking the thread, or without waiting.
 //!
 //! A permit of the local gate is valid only after [`SharedHandle::admit`] has read the clock. If the lease has ended by then, the request
-//! enters the queue again.
+//! arrives again, behind the others.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -16,7 +16,7 @@ use tokio::task::coop;
 use tokio::time::Instant;
 
 use crate::gate::{AcquireError, Gate, OwnedPermit, Priority, Request, UnleasedRejection, reject};
-use crate::plan::{GateName, Limit};
+use crate::plan::GateName;
 
 use super::core::SharedCore;
 use super::permit::{SharedHandle, SharedPermit};
@@ -133,10 +133,11 @@ impl<'g> SharedOptions<'g> {
     /// Rejects a weight that no block can have, and computes the deadline once: it stays the same if the lease ends and the request enters
     /// the queue again.
     fn arrive(&self, location: &'static Location<'static>) -> Result<SharedArrival<'g>, AcquireError> {
-        // A weight of 1 is never too large, so the usual request needs no bound.
-        let limit = if self.weight > 1 { self.core().weight_bound_at(self.local) } else { Limit::MIN };
-        if self.weight > limit.get() {
-            return Err(AcquireError::TooLarge { gate: self.name(), weight: self.weight, limit });
+        // A weight of 1 is never too large, so the usual request needs no check.
+        if self.weight > 1 {
+            if let Some((gate, limit)) = self.core().limit_below_weight(self.local, self.weight) {
+                return Err(AcquireError::TooLarge { gate, weight: self.weight, limit });
+            }
         }
         let request = self.local.request().weight(self.weight).priority(self.priority);
         let mut request = request.wait_for_limit().made_at(location);
@@ -153,8 +154,9 @@ impl<'g> SharedOptions<'g> {
         Ok(SharedArrival { request, at, deadline })
     }
 
-    /// Turns a permit of the local gate into a leased one. Returns `None` if the request must enter the queue again, because the lease had
-    /// ended by the time of its admission.
+    /// Turns a permit of the local gate into a leased one. Returns `None` if the lease had ended by the time of the admission. Then the
+    /// request must arrive again: it is behind the others, the maximum wait of the gate begins again, and the request is rejected if the
+    /// queue is full or the gate is closed.
     fn admit(
         &self,
         acquired: Result<OwnedPermit, AcquireError>,

@@ -15,8 +15,8 @@ pub enum BlockReturn {
         /// The permits in use, or the live items if there are more.
         permits: u32,
     },
-    /// The deadline has passed before the ledger has confirmed the return. The ledger gets the block back at the latest one span after its
-    /// last exchange with this process.
+    /// The deadline has passed before the ledger has confirmed the return. The ledger gets the block back one span after its last exchange
+    /// with this process, or later if no process makes an exchange or while the ledger learns.
     Unconfirmed {
         /// Why the last exchange with the ledger has failed, if it has.
         problem: Option<String>,

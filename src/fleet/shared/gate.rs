@@ -17,8 +17,9 @@ use super::status::{SharedAcquireError, SharedStatus, SharedTryError, Unleased};
 /// [`Governor::shared`](crate::Governor::shared) and [`Share::open`](crate::fleet::Share::open) return it.
 ///
 /// Acquiring makes no call to the ledger: a thread of the gate renews the lease. Without a lease the gate is *paused*: requests stay in
-/// the queue, in their order, and none is admitted. [`Unreachable`](crate::fleet::Unreachable) has policies that admit some. A clone is
-/// another handle. The lease ends when the last handle and the last permit are dropped.
+/// the queue, in their order, and none is admitted. [`Unreachable`](crate::fleet::Unreachable) has policies that admit some. A request
+/// that is admitted just as the lease ends arrives again, behind the others. A clone is another handle. The lease ends when the last
+/// handle and the last permit are dropped.
 ///
 /// Everything within the block is local: the queue with its order, children, [keys](Self::key), priorities, and rejection under
 /// overload. The ledger divides the limit among the processes of the fleet by their demand.
@@ -276,8 +277,8 @@ impl SharedGate {
     }
 
     /// Pauses the gate in this process until it is [resumed](Self::resume), as [`Gate::pause`]. While it is paused, the demand that this
-    /// process reports falls to the permits in use, so other processes can get the rest. A key cannot be paused: for a key, nothing
-    /// changes.
+    /// process reports falls, by at most a quarter per exchange, to the permits in use, so other processes can get the rest. Without
+    /// reserved permits, it does not fall below 1. A key cannot be paused: for a key, nothing changes.
     pub fn pause(&self) {
         if self.is_leased_gate() {
             self.core().pause();

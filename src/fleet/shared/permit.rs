@@ -28,14 +28,15 @@ impl SharedPermit {
     }
 
     /// Returns the fence of the lease: a number that rises with each exchange of the fleet. Work can pass it to a store that rejects
-    /// lower numbers. After the lease has ended, this is the fence of the last exchange before the end.
+    /// lower numbers. With a limit above 1, this also rejects valid work of other processes; use it where one process at a time may
+    /// write. After the lease has ended, this is the fence of the last exchange before the end.
     #[must_use]
     pub fn fence(&self) -> Fence {
         self.core().fence_of(self.lapses)
     }
 
-    /// Checks that the lease has not ended since the permit was granted. A permit that [`Unreachable`](crate::fleet::Unreachable) allows
-    /// without a lease also passes.
+    /// Checks that the lease has not ended since the permit was granted. A permit that [`Unreachable`](crate::fleet::Unreachable) has
+    /// admitted without a lease passes until the next lease ends.
     ///
     /// # Errors
     ///

@@ -83,8 +83,8 @@ impl<'g> SharedRequest<'g> {
     ///
     /// # Errors
     ///
-    /// [`SharedAcquireError::Unleased`] if the deadline passes while the gate is paused, and [`SharedAcquireError::Rejected`] if the
-    /// gate rejects the request.
+    /// [`SharedAcquireError::Unleased`] if the deadline passes while the gate has no permits from the ledger, and
+    /// [`SharedAcquireError::Rejected`] if the gate rejects the request.
     ///
     /// # Panics
     ///

@@ -24,7 +24,8 @@ pub struct SharedStatus {
     pub local_limit: Limit,
     /// The block: the permits that the ledger has leased to this process. 0 while there is no lease.
     pub cap: u32,
-    /// The permits that may be in use without a lease, by the [policy](crate::plan::Unreachable) for an unreachable ledger.
+    /// The permits that may be in use without a lease, by the [policy](crate::plan::Unreachable) for an unreachable ledger. With the
+    /// policy `Local`, this is 0 while there is a lease.
     pub without_lease: u32,
     /// The state of the lease.
     pub state: LeaseState,

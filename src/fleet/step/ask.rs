@@ -40,7 +40,8 @@ pub enum Claim {
 pub struct LimitVersion {
     /// The limit.
     pub limit: Limit,
-    /// 0 for a limit from the configuration of a process. A limit that an operator sets has a higher version than the one before.
+    /// 0 for a limit from the configuration of a process. A limit that an operator sets has a higher version than the one
+    /// that the ledger knows.
     pub version: u64,
 }
 
@@ -72,12 +73,13 @@ pub struct Grant {
 }
 
 /// A number that rises with each exchange of a gate, whatever process makes it. Work can pass it to a store that rejects
-/// lower numbers.
+/// lower numbers. With a limit above 1, this also rejects valid work of other processes; use it where one process at a time may write.
 ///
 /// Fences are ordered by the epoch, then by the exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fence {
-    /// Rises when the ledger was restarted or has lost its state.
+    /// Rises when the ledger was restarted or has lost its state. After a loss it can be lower, if the server's clock has also stepped
+    /// back and the first exchange comes from a new process.
     pub epoch: u64,
     /// The number of the exchange since the state of the gate was created, or created again after a loss.
     pub seq: u64,
@@ -118,17 +120,20 @@ pub struct LeaseTerms {
 }
 
 impl LeaseTerms {
-    /// Creates terms for permits that are held for at most `max_hold`: a grace of `max_hold` plus one second, and a guard of half
-    /// the `ttl`.
+    /// Creates terms for permits that are held for at most `max_hold`. The grace is `max_hold`, plus 2 % of `ttl` + `max_hold`, plus one
+    /// second. The guard is half the `ttl`.
     ///
     /// # Errors
     ///
-    /// [`TermsError`] if `ttl` is not in 100 ms to 1 day, or `max_hold` plus one second is above 31 days.
+    /// [`TermsError`] if `ttl` is not in 100 ms to 1 day, or `max_hold` is above 30 days.
     pub fn new(ttl: Duration, max_hold: Duration) -> Result<Self, TermsError> {
         const SECOND: Duration = Duration::from_secs(1);
-        let guard = ttl.checked_div(2).unwrap_or_default();
-        check_time("longest hold time", max_hold, Duration::ZERO, MONTH.saturating_sub(SECOND))?;
-        Self::from_parts(ttl, max_hold.saturating_add(SECOND), guard)
+        check_time("longest hold time", max_hold, Duration::ZERO, DAY.saturating_mul(30))?;
+        // The ledger counts the `ttl` and the grace by a clock that may be 1 % fast. A holder that measures its work by a clock that is 1 %
+        // slow holds its permits for 1 % longer.
+        let clock_margin = ttl.saturating_add(max_hold).checked_div(50).unwrap_or_default();
+        let grace = max_hold.saturating_add(clock_margin).saturating_add(SECOND);
+        Self::from_parts(ttl, grace, ttl.checked_div(2).unwrap_or_default())
     }
 
     /// Creates terms from their three times. `ttl` is rounded down to whole milliseconds. The other times are rounded up.
@@ -169,8 +174,8 @@ impl LeaseTerms {
         Duration::from_millis(self.span_ms())
     }
 
-    /// Returns the longest time for which a holder keeps a permit above its equal share while other holders wait for one: a third of
-    /// `ttl`.
+    /// Returns the time after which the target of a holder with a permit above its equal share falls, while other holders wait for one:
+    /// a third of `ttl`.
     #[must_use]
     pub fn turn(&self) -> Duration {
         Duration::from_millis(self.turn_ms())

@@ -17,7 +17,8 @@ use super::water::{WantsHistogram, WaterLevel};
 /// use concurrency_governor::Limit;
 /// use concurrency_governor::fleet::{Ask, Claim, LeaseTerms, LedgerServer, LedgerState, LimitVersion};
 ///
-/// let terms = LeaseTerms::new(Duration::from_secs(10), Duration::from_secs(4))?;
+/// let [ttl, grace, guard] = [10, 5, 5].map(Duration::from_secs);
+/// let terms = LeaseTerms::from_parts(ttl, grace, guard)?;
 /// let limit = LimitVersion::configured(Limit::new(24));
 /// let ask = |seq| Ask { holder: "a", seq, epoch: 0, held: 0, wants: 30, claim: Claim::Current, terms, limit };
 ///
@@ -109,8 +110,8 @@ impl LedgerState {
         let held = u64::from(ask.held);
         let mut cap = held.min(room);
         if self.is_learning() {
-            // A holder that the ledger does not know could have a lease, so no cap grows. After the lapse of this holder, the ledger may
-            // have granted its permits to such a holder, so this holder may admit none.
+            // A holder that the ledger does not know could have a lease, so no cap is above its report. After the lapse of this holder, the
+            // ledger may have granted its permits to such a holder, so this holder may admit none.
             if ask.claim == Claim::Lapsed {
                 cap = 0;
             }
@@ -156,8 +157,8 @@ impl LedgerState {
         })
     }
 
-    /// Sets the limit for all holders, with a version above every other one. `by` names the operator or the program. Returns the
-    /// limit with its version.
+    /// Sets the limit for all holders, with a version above the one that the ledger knows. `by` names the operator or the program. Returns
+    /// the limit with its version.
     pub fn set_limit(&mut self, limit: Limit, by: &str, server: LedgerServer<'_>) -> LimitVersion {
         let version = self.limit.map_or(0, |limit| limit.version).saturating_add(1).max(server.now_ms);
         let limit = LimitVersion { limit, version };
@@ -206,7 +207,8 @@ impl LedgerState {
         self.clock = self.clock.saturating_add(passed.min(self.guard_ms));
         self.server_ms = server.now_ms;
         if is_new || self.run != server.run || ask.epoch > self.epoch {
-            // The time of the server makes epochs rise even if the state, and with it the last epoch, was lost.
+            // The time of the server makes epochs rise even if the state, and with it the last epoch, was lost. If the clock has also
+            // stepped back, the epoch rises once a holder reports a later one.
             self.epoch = self.epoch.max(ask.epoch).saturating_add(1).max(server.now_ms);
             server.run.clone_into(&mut self.run);
             self.learning_until = self.clock.saturating_add(self.span_ms);

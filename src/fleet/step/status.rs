@@ -7,9 +7,10 @@ use super::ask::LimitVersion;
 pub struct LedgerStatus {
     /// The epoch; 0 if the ledger has no state.
     pub epoch: u64,
-    /// The limit, and its version. `None` before the first exchange.
+    /// The limit, and its version. `None` before the first exchange or `set_limit`.
     pub limit: Option<LimitVersion>,
-    /// What the operator gave as the origin of the limit. Empty if it comes from a configuration.
+    /// What the operator gave as the origin of the limit. Empty if the limit comes from the processes, also if they have restored an
+    /// operator's limit after a loss of the state.
     pub set_by: String,
     /// How long the ledger still learns, in milliseconds of the lease clock.
     pub learning_ms: u64,

@@ -24,7 +24,7 @@ use crate::plan::GateName;
 ///
 /// A cycle is found only if it is certain: among tokio tasks and blocked threads, and among permits that cannot leave their task, which
 /// are borrowed ones and those declared with [`OwnedPermit::stay_in_task`](crate::gate::OwnedPermit::stay_in_task). A `Permit<'static>`
-/// counts as a borrowed one, although it can be sent to another task.
+/// counts as a borrowed one, although it can be sent to another task. Permits from `try_acquire` are never part of a cycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitCycle {
@@ -120,7 +120,7 @@ pub(in crate::gate) struct FoundCycle {
     pub(in crate::gate) waits: Vec<(usize, WaitSnapshot)>,
 }
 
-/// Finds the cycles among the flows of several trees. Each flow is in at most one of them.
+/// Finds the cycles among the flows of several trees. Each flow is in at most one cycle.
 pub(in crate::gate) fn find_cycles(trees: &[TreeSnapshot], now: i64) -> Vec<FoundCycle> {
     let mut search = Search::new(trees);
     search.reduce();

@@ -43,8 +43,9 @@ pub struct Holder {
 pub enum HolderState {
     /// A permit exists.
     Held,
-    /// The request was admitted, and its future has not been polled since: the loser of a `select!` that is kept, or a task that is
-    /// blocked. Nothing is released before it is polled or dropped.
+    /// The request was admitted, and its owner has not taken the permits: its future has not been polled since, or its task had no budget
+    /// left. Examples are the loser of a `select!` that is kept, and a task that is blocked. Nothing is released before the future is
+    /// polled or dropped.
     GrantedNotPolled,
     /// [`Permit::forget`](crate::gate::Permit::forget) was called: nothing releases the permits.
     Forgotten,

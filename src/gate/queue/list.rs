@@ -199,7 +199,7 @@ impl Waiter {
     pub(in crate::gate) fn admit_if(self: Pin<&mut Self>, admit: impl FnOnce() -> bool) -> bool {
         let is_admitted = self.list.get() == NEVER_ENQUEUED && admit();
         if is_admitted {
-            self.list.set(ADMITTED); // the waiter is in no list: an insertion needs `&mut`, which this function has
+            self.list.set(ADMITTED); // still in no list: an insertion since the check would have needed the `&mut` of this function
         }
         is_admitted
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::pool::RecordedPool;
-use super::{Metrics, RecordedSet};
+use super::{Metrics, RecordedGovernor, RecordedSet};
 use crate::gate::Gate;
 use crate::governor::Governor;
 use crate::plan::debug_as_display::impl_debug_as_display;
@@ -22,17 +22,20 @@ impl Metrics {
 #[derive(Debug, Default)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct MetricsBuilder {
-    governors: Vec<Governor>,
+    governors: Vec<RecordedGovernor>,
     gates: Vec<Gate>,
     pools: Vec<RecordedPool>,
 }
 
 impl MetricsBuilder {
     /// Adds a governor: every gate of its plan, also those that are [added](Governor::add) later, its probes and its
-    /// refreshes. A gate that is added later is not recorded if the set has another one of its name.
+    /// refreshes. A gate that is added later is not recorded if the set has another one of its name. The refreshes of all governors of
+    /// the set are one sum.
     pub fn governor(mut self, governor: &Governor) -> Self {
-        self.gates.extend_from_slice(&governor.all_gates());
-        self.governors.push(governor.clone());
+        let gates = governor.all_gates();
+        let names = gates.iter().map(Gate::name).collect();
+        self.governors.push(RecordedGovernor { governor: governor.clone(), gates: names });
+        self.gates.extend(gates);
         self
     }
 
@@ -87,7 +90,7 @@ impl MetricsBuilder {
         for (gate, times) in repeated(pools.iter().map(RecordedPool::gate)) {
             problems.push(MetricsProblem::DuplicatePool { gate, times });
         }
-        let probes = governors.iter().flat_map(|governor| governor.status().probes);
+        let probes = governors.iter().flat_map(|recorded| recorded.governor.status().probes);
         for (resource, times) in repeated(probes.map(|probe| probe.resource)) {
             problems.push(MetricsProblem::DuplicateProbe { resource, times });
         }

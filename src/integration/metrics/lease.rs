@@ -8,12 +8,11 @@ use super::names::{
 use super::waits;
 use crate::fleet::SharedStatus;
 use crate::gate::Histogram;
-use crate::governor::Governor;
 use crate::plan::LeaseState;
 
 /// Records the leases of all governors. `recorded` has the times of their exchanges that were recorded before.
-pub(super) fn record(governors: &[Governor], recorded: &mut Vec<Histogram>) {
-    let leases: Vec<SharedStatus> = governors.iter().flat_map(Governor::leases).collect();
+pub(super) fn record(leases: impl Iterator<Item = SharedStatus>, recorded: &mut Vec<Histogram>) {
+    let leases: Vec<SharedStatus> = leases.collect();
     recorded.resize_with(leases.len(), Histogram::default);
     for (lease, recorded) in leases.into_iter().zip(recorded) {
         let gate = SharedString::from(lease.gate.to_string());

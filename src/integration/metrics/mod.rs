@@ -19,7 +19,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Recording adds no cost to a permit: gates and pools keep their own counters, and [`Metrics::record`] reads them. Only
+//! Recording adds no cost to a permit: gates and pools keep their own counters, and [`Metrics::record`] reads them. To count busy
+//! keys and overdue holders, it visits each key and each holder of a gate while it holds the lock of the gate. Only
 //! the hold time of a permit is measured on request, by [`Permit::timed`](crate::Permit::timed).
 //!
 //! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state`, `stage`, `outcome` and `resource`. The values of `gate` and
@@ -53,7 +54,7 @@ pub use names::{
 pub use task::MetricsTask;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 
 use metrics::{SharedString, counter, gauge};
 
@@ -79,10 +80,19 @@ pub struct Metrics {
 
 #[derive(Debug)]
 struct RecordedSet {
-    governors: Vec<Governor>,
+    governors: Vec<RecordedGovernor>,
+    /// The gates of the governors as they were added to the set, and those that were added to the set themselves.
     gates: Vec<Gate>,
     pools: Vec<RecordedPool>,
     recorded: Mutex<RecordedHistograms>,
+}
+
+/// A governor that is recorded.
+#[derive(Debug)]
+struct RecordedGovernor {
+    governor: Governor,
+    /// The gates that it had when it was added to the set.
+    gates: BTreeSet<GateName>,
 }
 
 /// The histograms as they were last recorded, in the order of the gates and pools. The next recording adds the
@@ -90,23 +100,38 @@ struct RecordedSet {
 #[derive(Debug, Default)]
 struct RecordedHistograms {
     gates: Vec<Histogram>,
-    /// The histograms of gates that were added to a governor later.
-    added: BTreeMap<GateName, Histogram>,
+    /// The gates that were added to a governor later.
+    added: BTreeMap<GateName, AddedGate>,
     pools: Vec<RecordedPoolHistograms>,
     /// The times of the exchanges, one after the other for each lease of each governor.
     #[cfg(feature = "fleet")]
     leases: Vec<Histogram>,
 }
 
+/// A gate that was added to a governor after the set was built.
+#[derive(Debug)]
+struct AddedGate {
+    /// The index of the governor in the set. A gate of the same name in another governor is not recorded.
+    governor: usize,
+    recorded: Histogram,
+}
+
 impl Metrics {
     /// Records the present values into the recorder of this thread, or else the global one.
     ///
     /// Without a recorder, the new waits are lost; all other values are recorded by the next call. The time of a call
-    /// grows with the number of gates and pools, and with the number of new waits. A call that runs at the same time as
-    /// another one does nothing.
+    /// grows with the number of gates and pools, with the number of new waits, and with the keys of each gate that has keys and the
+    /// holders of each gate that tracks them. A call that runs at the same time as another one does nothing.
+    ///
+    /// After a panic of the recorder, the next call may record some waits a second time.
     pub fn record(&self) {
         // `try_lock`, because the recorder is foreign code that may call this method again.
-        let Ok(mut recorded) = self.set.recorded.try_lock() else { return };
+        let mut recorded = match self.set.recorded.try_lock() {
+            Ok(recorded) => recorded,
+            // The recorder panicked in an earlier call. What is recorded is still valid for each gate and pool.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         recorded.gates.resize_with(self.set.gates.len(), Default::default);
         recorded.pools.resize_with(self.set.pools.len(), Default::default);
         names::describe();
@@ -114,22 +139,42 @@ impl Metrics {
             record_gate_and_more(gate, recorded);
         }
         let known: BTreeSet<GateName> = self.set.gates.iter().map(Gate::name).collect();
-        let added = self.set.governors.iter().flat_map(Governor::all_gates);
-        for gate in added.filter(|gate| !known.contains(&gate.name())) {
-            record_gate_and_more(&gate, recorded.added.entry(gate.name()).or_default());
+        for (index, RecordedGovernor { governor, .. }) in self.set.governors.iter().enumerate() {
+            for gate in governor.all_gates().into_iter().filter(|gate| !known.contains(&gate.name())) {
+                let new = || AddedGate { governor: index, recorded: Histogram::default() };
+                let added = recorded.added.entry(gate.name()).or_insert_with(new);
+                if added.governor == index {
+                    record_gate_and_more(&gate, &mut added.recorded);
+                }
+            }
         }
         for (pool, recorded) in self.set.pools.iter().zip(&mut recorded.pools) {
             pool.record(recorded);
         }
-        for governor in &self.set.governors {
+        let (mut refreshes, mut rejected) = (0_u64, 0_u64);
+        for (index, RecordedGovernor { governor, gates }) in self.set.governors.iter().enumerate() {
             let status = governor.status();
-            counter!(REFRESHES).absolute(status.refreshes);
-            counter!(REFRESHES_REJECTED).absolute(status.rejected);
+            refreshes = refreshes.saturating_add(status.refreshes);
+            rejected = rejected.saturating_add(status.rejected);
             status.probes.iter().for_each(record_probe);
-            governor.feedbacks().for_each(|feedback| record_feedback(&feedback));
+            // Only gates that are recorded: a gate of the same name may be another one.
+            let is_recorded = |gate: &GateName| {
+                gates.contains(gate) || recorded.added.get(gate).is_some_and(|added| added.governor == index)
+            };
+            governor.feedbacks().filter(|feedback| is_recorded(&feedback.gate)).for_each(|feedback| {
+                record_feedback(&feedback);
+            });
+        }
+        // These counters have no label, so they have the sum of all governors.
+        if !self.set.governors.is_empty() {
+            counter!(REFRESHES).absolute(refreshes);
+            counter!(REFRESHES_REJECTED).absolute(rejected);
         }
         #[cfg(feature = "fleet")]
-        lease::record(&self.set.governors, &mut recorded.leases);
+        lease::record(
+            self.set.governors.iter().flat_map(|recorded| recorded.governor.leases()),
+            &mut recorded.leases,
+        );
     }
 }
 

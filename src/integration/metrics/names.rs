@@ -21,7 +21,7 @@ pub const STANDING: &str = "concurrency_governor_standing";
 /// The time after which a request that is rejected now should be retried, in seconds; by `gate`. Only for gates that
 /// [shed](crate::Shed), once their rate is known.
 pub const RETRY_AFTER: &str = "concurrency_governor_retry_after_seconds";
-/// 1 while the gate is [paused](crate::Gate::pause); by `gate`.
+/// 1 while the gate, or a gate above it, is [paused](crate::Gate::pause); by `gate`.
 pub const PAUSED: &str = "concurrency_governor_paused";
 /// Permits in use above a lowered limit; by `gate`.
 pub const DEBT: &str = "concurrency_governor_debt";
@@ -122,7 +122,7 @@ pub const ALL: [Metric; 48] = [
         MetricKind::Gauge,
         "the time after which a request that is rejected now should be retried, in seconds",
     ),
-    Metric::new(PAUSED, MetricKind::Gauge, "1 while the gate is paused"),
+    Metric::new(PAUSED, MetricKind::Gauge, "1 while the gate, or a gate above it, is paused"),
     Metric::new(DEBT, MetricKind::Gauge, "permits in use above a lowered limit"),
     Metric::new(ADMITTED, MetricKind::Counter, "requests admitted, at once or after a wait"),
     Metric::new(BORROWED, MetricKind::Counter, "nested requests that borrowed permits of their work"),
@@ -217,10 +217,11 @@ impl Metric {
 /// Registers the description of every metric at the recorder.
 pub(super) fn describe() {
     for Metric { name, kind, help } in ALL {
+        let unit = if name.ends_with("_seconds") { Unit::Seconds } else { Unit::Count };
         match kind {
-            MetricKind::Counter => describe_counter!(name, Unit::Count, help),
-            MetricKind::Gauge => describe_gauge!(name, Unit::Count, help),
-            MetricKind::Histogram => describe_histogram!(name, Unit::Seconds, help),
+            MetricKind::Counter => describe_counter!(name, unit, help),
+            MetricKind::Gauge => describe_gauge!(name, unit, help),
+            MetricKind::Histogram => describe_histogram!(name, unit, help),
         }
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn record_new(name: &'static str, gate: &SharedString, before: &Histo
 
 /// Returns the waits of `now` that `before` does not contain, as `(seconds, count)` per bucket.
 ///
-/// Each wait is reported as the middle of its bucket, which is at most an eighth off.
+/// Each wait is reported as the middle of its bucket, which is at most an eighth off, from 1 µs to about 4000 s.
 ///
 /// A recorder stores samples one by one, so their number is bounded. At most [`MAX_SAMPLES`] new waits are reported
 /// exactly. Above that, the counts are scaled down to about [`MAX_SAMPLES`]: quantiles stay right and the count does

@@ -28,7 +28,8 @@ pin_project! {
     ///
     /// # Panics
     ///
-    /// As the service does, and when it is polled after it has resolved. A panic releases the permit.
+    /// As [`Acquire`](crate::gate::Acquire), the service and the closure of [`observe`](super::GateLayer::observe), and when it is polled
+    /// after it has resolved. A panic releases the permit.
     #[must_use = "a future does nothing unless it is polled"]
     pub struct GateFuture<S, R, H, P, O>
     where

@@ -139,8 +139,8 @@ impl GateLayer {
     /// Creates a layer whose services share this gate: a [`Gate`](crate::Gate), or a `SharedGate` of the feature `fleet`. A gate that
     /// [tracks its holders](crate::GateSpec::track_holders) records the location of this call for each request.
     ///
-    /// While a shared gate has no permits from its ledger, it rejects with the reason `unleased`: a request whose deadline passes, or one
-    /// that may not wait.
+    /// While a shared gate has no permits from its ledger, it rejects each request that may not wait or whose deadline passes, with the
+    /// reason `unleased`.
     #[track_caller]
     pub fn new(gate: impl Into<LayerGate>) -> Self {
         let settings = LayerSettings {

@@ -163,7 +163,7 @@ impl Rejected {
     /// Returns the reason as one word: `no_permits`, `paused`, `queue_full`, `expired`, `shed`, `would_expire`, `too_many_keys`, `closed`,
     /// or `unleased` at a shared gate without permits from its ledger. The error of a request that a handler makes itself can also have
     /// the reason `too_large`, `zero_weight` or `self_wait`. The metrics use the same words, but count a `queue_full` after a wait as
-    /// `pushed_out`.
+    /// `pushed_out`. They do not count `self_wait`, nor a `closed` because of a missing runtime.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match &self.cause {

@@ -21,7 +21,8 @@ impl Acquire<'_> {
     /// A request that is admitted or rejected at once opens no span and costs one more comparison.
     ///
     /// The span `gate.wait` has level `DEBUG`. It starts when the request enters the queue and ends when the future
-    /// resolves or is dropped. Its parent is the span in which the future is first polled. Its fields are `gate`, `weight`,
+    /// resolves or is dropped. If the task has used up its cooperative budget, it starts with the first poll, also if the request is then
+    /// admitted without a wait in the queue. Its parent is the span in which the future is first polled. Its fields are `gate`, `weight`,
     /// and `outcome`: `admitted`, `expired`, `closed`, `too_large`, `shed`, `queue_full` (pushed out by another
     /// request), `unleased` (a shared gate without permits from its ledger) or `cancelled`. At a key, `keyed` is
     /// true. `priority` is `critical`, `sheddable` or `batch`, and missing if it is normal.
@@ -107,7 +108,7 @@ where
             this.acquire.as_mut().poll(cx)
         };
         let Poll::Ready(result) = polled else {
-            // Only a request that waits gets here, and only its first poll opens the span.
+            // A request that waits gets here, or one of a task without cooperative budget. Only its first poll opens the span.
             let shows_key = *this.shows_key;
             let (gate, weight, priority) = this.acquire.target();
             this.span.get_or_insert_with(|| open_span(gate, weight, priority, shows_key));

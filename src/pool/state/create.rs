@@ -26,12 +26,12 @@ impl<M: Manager> PoolState<M> {
         self.unstarted.pop_front(); // the runtime is driven
         // Without a backoff, a stored error can only be `NotStarted`. This start shows that the runtime is driven again.
         if self.backoff.until().is_none() {
-            self.last_error = None;
+            self.set_last_error(None, effects);
         }
-        let is_group_within = self.group.as_ref().is_none_or(|share| share.is_within(self.limit));
-        let has_room = !self.is_closed() && self.live() <= self.limit && is_group_within;
+        let has_room = !self.is_closed() && self.is_within_limit();
         if !has_room {
             self.end_attempt(attempt);
+            self.release_first_waiters(effects);
             effects.drained |= self.is_drained();
         }
         has_room
@@ -50,7 +50,7 @@ impl<M: Manager> PoolState<M> {
         self.set_limit(limit);
         self.end_attempt(attempt);
         self.backoff.reset();
-        self.last_error = None;
+        self.set_last_error(None, effects);
 
         count(&mut self.totals.created);
         self.creates.record(took);
@@ -108,8 +108,8 @@ impl<M: Manager> PoolState<M> {
 
         // A permanent failure: no further attempt is made, so no waiter may keep waiting for one.
         if *verdict == FailureVerdict::GiveUp {
-            self.backoff.give_up();
             self.end_all_waits(error.clone(), effects);
+            self.backoff.give_up();
             effects.events.push(PoolEvent::GaveUp { gate: self.rules.gate });
             effects.drained |= self.is_drained();
             return;
@@ -122,7 +122,7 @@ impl<M: Manager> PoolState<M> {
                 (!self.backoff.has_given_up()).then(|| self.backoff.extend(now, jitter))
             }
             CreateAttempt::Normal => {
-                self.last_error = Some(error.clone());
+                self.note_failure(error.clone(), effects);
                 // The wait ends only if the attempts that still run cannot serve every waiter.
                 if self.waiters.len() > self.creating {
                     if let Some((_, waiter)) = self.waiters.pop_first() {
@@ -142,8 +142,11 @@ impl<M: Manager> PoolState<M> {
 
     /// Stops creating items and fails every waiter, because the runtime of the pool has shut down.
     pub(in crate::pool) fn abandon(&mut self, effects: &mut PoolEffects<M>) {
-        self.phase = self.phase.max(PoolPhase::Abandoned);
         self.unstarted.clear();
+        if self.is_closed() {
+            return; // no wait is left, and a closed pool creates nothing in any case
+        }
+        self.phase = PoolPhase::Abandoned;
         self.end_all_waits(CreateError::Abandoned { gate: self.rules.gate }, effects);
         effects.drained |= self.is_drained();
     }
@@ -151,7 +154,7 @@ impl<M: Manager> PoolState<M> {
     /// Ends the backoff, and tries to create the items that are needed.
     pub(in crate::pool) fn retry_now(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         self.backoff.reset();
-        self.last_error = None;
+        self.set_last_error(None, effects);
         self.start_attempts(now, limit, effects);
     }
 
@@ -169,6 +172,7 @@ impl<M: Manager> PoolState<M> {
             return;
         }
         self.reject_waiters(now, effects);
+        self.release_first_waiters(effects);
         let needed = self.needed_attempts();
         self.refilling &= needed > self.waiters.len(); // the refill ends when the minimum is complete
         let Some(until) = self.backoff.until() else {

@@ -47,16 +47,19 @@ impl<M: Manager> PoolState<M> {
     }
 
     /// Takes back an item that was in review and stays. It is handed to the first waiter, or returns to its place in the
-    /// order of idle items. It is discarded if the pool was closed or the limit lowered during the review.
+    /// order of idle items. It is discarded if it expired during the review, or if the pool was closed or the limit lowered.
     pub(in crate::pool) fn keep_reviewed(
         &mut self,
         record: ItemRecord<M::Item>,
+        now: Option<i64>,
         clock: impl FnOnce() -> i64,
         effects: &mut PoolEffects<M>,
     ) {
         decrement(&mut self.in_review);
         if self.is_closed() {
             self.discard(record, DiscardReason::Closed, effects);
+        } else if now.is_some_and(|now| record.expires <= now) {
+            self.discard(record, DiscardReason::Expired, effects);
         } else if let Some(waiter) = self.waiters.pop_first() {
             increment(&mut self.in_use);
             count(&mut self.totals.reused);

@@ -13,7 +13,7 @@ impl<M: Manager> PoolState<M> {
     /// idle. Reads `clock` only if the wait of a waiter ends.
     pub(in crate::pool) fn put_back(
         &mut self,
-        record: ItemRecord<M::Item>,
+        mut record: ItemRecord<M::Item>,
         now: Option<i64>,
         clock: impl FnOnce() -> i64,
         effects: &mut PoolEffects<M>,
@@ -25,6 +25,7 @@ impl<M: Manager> PoolState<M> {
         } else if let Some(waiter) = self.waiters.pop_first() {
             // The item stays in use. A lowered limit does not matter: the number of items does not change.
             count(&mut self.totals.reused);
+            record.sequence = self.next_sequence; // as if it were idle: all other idle items have been idle for longer
             self.deliver(waiter, record, ItemDelivery::Reused, clock, effects);
         } else if self.is_above_limit() {
             self.discard_in_use(record, DiscardReason::Surplus, effects);
@@ -54,21 +55,26 @@ impl<M: Manager> PoolState<M> {
         &mut self,
         record: ItemRecord<M::Item>,
         now: i64,
-        limit: usize,
+        limit: impl Fn() -> usize,
         effects: &mut PoolEffects<M>,
     ) -> Result<(), AddError<M::Item>> {
-        self.set_limit(limit);
+        self.set_limit(limit());
         let gate = self.rules.gate;
         if self.is_closed() {
             return Err(AddError::Closed { gate, item: record.item });
         }
-        if !self.take_slot() {
-            return Err(AddError::Full { gate, limit, item: record.item });
+        if self.take_slot() {
+            increment(&mut self.in_use);
+            // The block of a lease may have shrunk before the item was counted. The lease counts the item from here on.
+            self.set_limit(limit());
+            if self.is_within_limit() {
+                count(&mut self.totals.added);
+                self.put_back(record, Some(now), || now, effects);
+                return Ok(());
+            }
+            decrement(&mut self.in_use);
         }
-        count(&mut self.totals.added);
-        increment(&mut self.in_use);
-        self.put_back(record, Some(now), || now, effects);
-        Ok(())
+        Err(AddError::Full { gate, limit: self.limit, item: record.item })
     }
 
     /// Stops counting an item that was in use and now belongs to the user.
@@ -88,5 +94,59 @@ impl<M: Manager> PoolState<M> {
     ) {
         self.dropping = self.dropping.saturating_sub(items);
         self.refill(now, limit, effects);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::gate::clock::NEVER;
+    use crate::plan::GateName;
+    use crate::pool::backoff::{CreateBackoff, DuringBackoff};
+    use crate::pool::group_share::{GroupCounts, GroupShare};
+    use crate::pool::state::PoolRules;
+
+    struct Units;
+
+    impl Manager for Units {
+        type Item = ();
+        type Error = Infallible;
+
+        async fn create(&self) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    /// An added item is counted before the limit is read for the last time. A block that shrank meanwhile has no room for it.
+    #[test]
+    fn added_item_is_counted_before_the_limit_is_read() {
+        let counts = Arc::<GroupCounts>::default();
+        let share = GroupShare::new(&counts, &Arc::new(Notify::new()));
+        let rules = PoolRules {
+            gate: GateName::new("io"),
+            min_idle: 0,
+            idle_timeout: NEVER,
+            max_lifetime: NEVER,
+            create_timeout: Duration::MAX,
+            during_backoff: DuringBackoff::Wait,
+        };
+        let backoff = CreateBackoff::new(Duration::MAX, Duration::MAX);
+        let mut state = PoolState::<Units>::new(rules, backoff, 1, Some(share));
+        let mut effects = PoolEffects::default();
+
+        let shrinking = || usize::from(counts.live() == 0);
+        let added = state.add(ItemRecord::new((), 0, NEVER), 0, shrinking, &mut effects);
+        state.update_group(&mut effects);
+        assert!(matches!(added, Err(AddError::Full { limit: 0, .. })), "{added:?}");
+        assert_eq!((counts.live(), state.live()), (0, 0));
+
+        assert!(state.add(ItemRecord::new((), 0, NEVER), 0, || 1, &mut effects).is_ok());
+        assert_eq!((counts.live(), state.live(), state.totals.added), (1, 1, 1));
     }
 }

@@ -81,6 +81,12 @@ impl<M: Manager> PoolState<M> {
         self.group.as_ref().is_none_or(is_at_rest)
     }
 
+    /// Returns whether there are no more items than the limit allows, those that are being dropped included: of this pool, and of its
+    /// group.
+    pub(super) fn is_within_limit(&self) -> bool {
+        self.live() <= self.limit && self.group.as_ref().is_none_or(|share| share.is_within(self.limit))
+    }
+
     /// Returns whether there are more items than the limit allows, without those that are being dropped: of this pool, or of
     /// its group.
     pub(super) fn is_above_limit(&self) -> bool {

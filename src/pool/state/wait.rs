@@ -21,6 +21,8 @@ pub(in crate::pool) struct CheckoutArrival {
     pub(in crate::pool) round: u64,
     /// Its place, if it has had an item that failed the health check.
     pub(in crate::pool) place: Option<CheckoutPlace>,
+    /// Whether it is not a checkout, but waits for one of the first items of a pool that is being built.
+    pub(in crate::pool) is_first: bool,
 }
 
 impl<M: Manager> PoolState<M> {
@@ -53,7 +55,7 @@ impl<M: Manager> PoolState<M> {
         limit: usize,
         effects: &mut PoolEffects<M>,
     ) -> u64 {
-        let CheckoutArrival { wait, round, place } = arrival;
+        let CheckoutArrival { wait, round, place, is_first } = arrival;
         let CheckoutPlace { ticket, round } =
             place.unwrap_or_else(|| CheckoutPlace { ticket: self.take_ticket(), round });
         // A failure may have ended the waits of this round after the checkout got its permit.
@@ -67,7 +69,7 @@ impl<M: Manager> PoolState<M> {
         if let Some(error) = end {
             effects.deliveries.push((sender, ItemDelivery::Ended(error)));
         } else {
-            self.waiters.insert(ticket, ItemWaiter { sender, wait, round });
+            self.waiters.insert(ticket, ItemWaiter { sender, wait, round, is_first });
             self.start_attempts(now, limit, effects);
         }
         ticket
@@ -123,11 +125,9 @@ impl<M: Manager> PoolState<M> {
         }
     }
 
-    /// Counts an item in use whose health a checkout waits for. Returns the sequence that the next item gets: every item that
-    /// is idle now has a lower one.
-    pub(in crate::pool) const fn begin_check(&mut self) -> u64 {
+    /// Counts an item in use whose health a checkout waits for.
+    pub(in crate::pool) const fn begin_check(&mut self) {
         increment(&mut self.checking);
-        self.next_sequence
     }
 
     pub(in crate::pool) const fn finish_check(&mut self) {
@@ -144,7 +144,7 @@ impl<M: Manager> PoolState<M> {
     /// back, also ends the waits of those in the gate's queue.
     pub(super) fn end_waits_before(&mut self, round: u64, error: CreateError, effects: &mut PoolEffects<M>) {
         if self.existing() == 0 {
-            self.ended_before = round;
+            self.ended_before = self.ended_before.max(round); // a later failure may have ended more waits
             effects.ended_before = Some(round);
         }
         for (ticket, waiter) in std::mem::take(&mut self.waiters) {
@@ -155,16 +155,25 @@ impl<M: Manager> PoolState<M> {
                 self.waiters.insert(ticket, waiter);
             }
         }
-        self.last_error = Some(error);
+        self.note_failure(error, effects);
     }
 
-    /// Rejects waiters that must not wait for the end of the backoff, the newest first. Only those are rejected for which an
-    /// attempt could start without the backoff. The others may still be served by an item that comes back.
+    /// Rejects the waiters that must not wait for the end of the backoff, the newest first, if an attempt could start without the backoff.
+    /// The running attempts and the items in review may still serve as many waiters.
     pub(super) fn reject_waiters(&mut self, now: i64, effects: &mut PoolEffects<M>) {
         let Some(rejection) = self.rejection(|| now) else { return };
-        while self.waiters.len() > self.creating && self.live() < self.limit {
+        let provided = self.creating.saturating_add(self.in_review);
+        while self.waiters.len() > provided && self.live() < self.limit {
             let Some((_, waiter)) = self.waiters.pop_last() else { return };
             effects.deliveries.push((waiter.sender, ItemDelivery::Ended(rejection.clone())));
+        }
+    }
+
+    /// Ends waits for first items, the last first, if no attempt runs for them and the limit, which has fallen, has no room for them.
+    pub(super) fn release_first_waiters(&mut self, effects: &mut PoolEffects<M>) {
+        while self.waiters.len() > self.creating && self.present() >= self.limit {
+            let Some(last) = self.waiters.last_entry().filter(|last| last.get().is_first) else { return };
+            effects.deliveries.push((last.remove().sender, ItemDelivery::NoRoom));
         }
     }
 

@@ -142,7 +142,7 @@ struct Call {
 
 impl Holder {
     fn new(index: usize, start: Instant, audit: Arc<Audit>) -> Self {
-        let terms = LeaseTerms::new(TTL, Duration::ZERO).unwrap();
+        let terms = LeaseTerms::from_parts(TTL, Duration::from_secs(1), TTL / 2).unwrap();
         assert_eq!(terms.span(), TERMS_SPAN);
         let limit = LimitVersion::configured(Limit::new(LIMIT));
         let lease = Lease::new(super::timing::name(index), terms, limit);

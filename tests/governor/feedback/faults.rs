@@ -13,8 +13,11 @@ const CUSTOM: GateSpec =
     GateSpec::new("upstream", Formula::fixed(64)).adaptive(Adaptive::custom(OURS).start(8));
 
 /// Adds three permits in each window, or panics.
-#[derive(Debug)]
-struct AddThree(Arc<AtomicBool>);
+#[derive(Clone, Debug, Default)]
+struct AddThree {
+    decide_panics: Arc<AtomicBool>,
+    terms_panic: Arc<AtomicBool>,
+}
 
 impl Rule for AddThree {
     fn name(&self) -> &'static str {
@@ -22,11 +25,12 @@ impl Rule for AddThree {
     }
 
     fn terms(&self) -> WindowTerms {
+        assert!(!self.terms_panic.load(Ordering::SeqCst), "the rule is broken");
         WindowTerms { min_length: Duration::from_millis(100), min_samples: 10 }
     }
 
     fn decide(&mut self, _: &Observed, limit: Limit, _: Band) -> Opinion {
-        assert!(!self.0.load(Ordering::SeqCst), "the rule is broken");
+        assert!(!self.decide_panics.load(Ordering::SeqCst), "the rule is broken");
         Opinion::new(f64::from(limit.get()) + 3.0, Reason::Grow)
     }
 }
@@ -34,35 +38,37 @@ impl Rule for AddThree {
 /// A rule of your own decides. While it panics, its last limit stays in force, the reading is stale and the governor works on.
 #[tokio::test(start_paused = true)]
 async fn a_rule_that_panics_keeps_its_last_limit() {
-    let (panics, log) = (Arc::new(AtomicBool::new(false)), EventLog::default());
-    let shared = Arc::clone(&panics);
-    let builder = Governor::builder().gate(CUSTOM).gate(IO).probe(cpu(4)).observer(log.observer());
-    let governor = builder.rule(OURS, move || AddThree(Arc::clone(&shared))).build().await.unwrap();
-    let _refresh = governor.spawn_refresh(POLICY);
-    let gate = governor.gate(CUSTOM).unwrap();
-    call(&gate, 20, 5, Outcome::Success, 0.22).await;
-    let limit = limit_of(&governor, CUSTOM);
-    assert!(limit > 8 && (limit - 8) % 3 == 0, "{limit}");
-    log.take();
+    for panics_in_terms in [false, true] {
+        let (rule, log) = (AddThree::default(), EventLog::default());
+        let panics = Arc::clone(if panics_in_terms { &rule.terms_panic } else { &rule.decide_panics });
+        let builder = Governor::builder().gate(CUSTOM).gate(IO).probe(cpu(4)).observer(log.observer());
+        let governor = builder.rule(OURS, move || rule.clone()).build().await.unwrap();
+        let _refresh = governor.spawn_refresh(POLICY);
+        let gate = governor.gate(CUSTOM).unwrap();
+        call(&gate, 20, 5, Outcome::Success, 0.22).await;
+        let limit = limit_of(&governor, CUSTOM);
+        assert!(limit > 8 && (limit - 8) % 3 == 0, "{limit}");
+        log.take();
 
-    panics.store(true, Ordering::SeqCst);
-    call(&gate, 40, 5, Outcome::Success, 1.0).await;
-    assert_eq!(limit_of(&governor, CUSTOM), limit);
-    let events = log.take();
-    let fault = "feedback.upstream: cannot measure feedback.upstream: the rule `custom:ours` panicked: the rule is broken";
-    assert_eq!(events, [format!("{fault}; keeping {limit}")]);
+        panics.store(true, Ordering::SeqCst);
+        call(&gate, 40, 5, Outcome::Success, 1.0).await;
+        assert_eq!(limit_of(&governor, CUSTOM), limit);
+        let events = log.take();
+        let fault = "feedback.upstream: cannot measure feedback.upstream: the rule `custom:ours` panicked: the rule is broken";
+        assert_eq!(events, [format!("{fault}; keeping {limit}")]);
 
-    panics.store(false, Ordering::SeqCst);
-    call(&gate, 40, 5, Outcome::Success, 0.4).await;
-    assert!(limit_of(&governor, CUSTOM) > limit);
-    assert!(governor.status().probes.iter().all(|probe| !probe.stale));
+        panics.store(false, Ordering::SeqCst);
+        call(&gate, 40, 5, Outcome::Success, 0.4).await;
+        assert!(limit_of(&governor, CUSTOM) > limit);
+        assert!(governor.status().probes.iter().all(|probe| !probe.stale));
+    }
 }
 
 /// A governor without the rule is not built, and the error says what to do.
 #[tokio::test]
 async fn a_rule_that_is_not_added_is_a_problem() {
     let other = RuleName::new("other");
-    let builder = Governor::builder().gate(CUSTOM).rule(other, || AddThree(Arc::new(AtomicBool::new(false))));
+    let builder = Governor::builder().gate(CUSTOM).rule(other, AddThree::default);
     assert_eq!(
         builder.build().await.unwrap_err().to_string(),
         "gate `upstream` follows the rule `ours`, which is not added (there is other): add it with `GovernorBuilder::rule`"

@@ -182,6 +182,31 @@ async fn pressure_counts_as_overload() {
     );
 }
 
+/// While the probe of the pressure fails, hangs or panics, the rule decides as if there were no pressure.
+#[tokio::test(start_paused = true)]
+async fn a_misbehaving_probe_of_the_pressure_is_no_overload() {
+    const PRESSURE: Resource = Resource::new("pressure.cpu");
+    const RENDER: GateSpec = GateSpec::new("render", Formula::fixed(64))
+        .adaptive(Adaptive::latency().start(64).overload_at(PRESSURE, 20));
+    let pressure = MockProbe::new(PRESSURE, Reading::Unknown);
+    let governor = Governor::builder().gate(RENDER).probe(pressure.clone()).build().await.unwrap();
+    let _refresh = governor.spawn_refresh(POLICY);
+    let gate = governor.gate(RENDER).unwrap();
+    let misbehave: [fn(&MockProbe); 3] =
+        [|probe| probe.panic("ouch"), |probe| probe.fail("on fire"), MockProbe::hang];
+    for misbehave in misbehave {
+        let before = feedback_of(&governor, RENDER).history.iter().len();
+        misbehave(&pressure);
+        call(&gate, 100, 20, Outcome::Success, 4.0).await;
+        let feedback = feedback_of(&governor, RENDER);
+        assert!(feedback.history.iter().len() >= before + 2, "{feedback:?}");
+        assert!(feedback.history.iter().all(|decision| !decision.observed().pressured));
+    }
+    pressure.set(thousandths(200));
+    call(&gate, 100, 20, Outcome::Success, 4.0).await;
+    assert!(feedback_of(&governor, RENDER).history.iter().any(|decision| decision.observed().pressured));
+}
+
 /// Each adaptive gate judges the pressure over its own interval: neither the other gate nor the refresh of the governor, which read
 /// the same resource, shortens it.
 #[tokio::test(start_paused = true)]

@@ -181,6 +181,19 @@ fn the_alert_rules_use_exported_metrics_and_are_explained() {
     assert_eq!(explained, declared);
 }
 
+/// The rules of rejections have each reason, except those that an operator causes: a pause and a close.
+#[test]
+fn the_alert_rules_have_each_reason_for_a_rejection() {
+    let (rules, page) = (document("prometheus-rules.yaml"), document("OBSERVABILITY.md"));
+    let table = page.split("| `reason` |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let mut reasons: BTreeSet<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(reasons.remove("paused") && reasons.remove("closed"), "{reasons:?}");
+    let selected = rules.split("rejected_total{reason=~\"").skip(1);
+    let selected = selected.flat_map(|rest| rest.split('"').next().unwrap().split('|')).collect();
+    assert_eq!(reasons, selected);
+}
+
 /// The table of the document has each metric with its type, and no other.
 #[test]
 fn the_document_has_exactly_the_exported_metrics() {

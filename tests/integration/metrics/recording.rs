@@ -6,9 +6,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use concurrency_governor::gate::Gate;
-use concurrency_governor::integration::metrics::{ADMITTED, IN_USE, Metrics, REJECTED, SECONDS, WAIT};
+use concurrency_governor::integration::metrics::{
+    ADMITTED, ALL, FEEDBACK_LIMIT, IN_USE, LIMIT, Metrics, REFRESHES, REJECTED, SECONDS, WAIT,
+};
 use concurrency_governor::testing::MockProbe;
-use concurrency_governor::{Formula, GateSpec, Governor, Limit, Reading, Resource};
+use concurrency_governor::{Adaptive, Formula, GateSpec, Governor, Limit, Reading, Resource};
 
 use super::pool::ExercisedPool;
 use super::*;
@@ -124,6 +126,97 @@ async fn parts_with_the_same_labels_are_rejected() {
     assert_eq!(once.problems().len(), 1, "a gate that is added twice would be recorded twice");
 }
 
+/// The counters of refreshes have no label, so they are the sum of all governors.
+#[tokio::test]
+async fn refreshes_of_several_governors_are_added_up() {
+    let build = |gate, resource| {
+        let probe = MockProbe::new(resource, Reading::whole(4));
+        Governor::builder().gate(GateSpec::named(gate, Formula::scale(resource, 1))).probe(probe).build()
+    };
+    let first = build(GateName::new("first"), Resource::CPU).await.unwrap();
+    let second = build(GateName::new("second"), Resource::FD).await.unwrap();
+    for _ in 0..3 {
+        first.refresh().await.unwrap();
+    }
+    second.refresh().await.unwrap();
+    let metrics = Metrics::builder().governor(&first).governor(&second).build().unwrap();
+    let expected = first.status().refreshes + second.status().refreshes;
+    let (recorder, handle) = recorder();
+    metrics::with_local_recorder(&recorder, || metrics.record());
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let expected = expected as f64;
+    assert_eq!(series(&handle.render())[REFRESHES], expected);
+}
+
+/// A gate that a governor gets later is recorded with its feedback, unless the set has a gate of its name: nothing is mixed.
+#[tokio::test]
+async fn later_gates_of_one_name_are_not_mixed() {
+    const START: [u32; 3] = [8, 9, 10];
+    let adaptive =
+        |name, start| GateSpec::new(name, Formula::fixed(64)).adaptive(Adaptive::latency().start(start));
+    let [first, second] = ["first", "second"].map(|name| Governor::builder().gate(adaptive(name, 5)).build());
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    let uploads = Gate::new(UPLOADS, Limit::new(7));
+    let metrics = Metrics::builder().governor(&first).governor(&second).gate(&uploads).build().unwrap();
+    let (recorder, handle) = recorder();
+    let limits = |names: &[&str]| {
+        metrics::with_local_recorder(&recorder, || metrics.record());
+        let scrape = handle.render();
+        let scraped = series(&scrape);
+        let limit = |metric, gate| scraped.get(&*format!("{metric}{{gate=\"{gate}\"}}")).copied();
+        names.iter().map(|gate| (limit(LIMIT, gate), limit(FEEDBACK_LIMIT, gate))).collect::<Vec<_>>()
+    };
+
+    // A gate of the set has the name already.
+    first.add(adaptive("uploads", START[0])).await.unwrap();
+    second.add(adaptive("first", START[1])).await.unwrap();
+    assert_eq!(limits(&["uploads", "first"]), [(Some(7.0), None), (Some(5.0), Some(5.0))]);
+    // Two governors get a gate of one name. The first one that is recorded stays.
+    second.add(adaptive("later", START[1])).await.unwrap();
+    assert_eq!(limits(&["later"]), [(Some(9.0), Some(9.0))]);
+    first.add(adaptive("later", START[2])).await.unwrap();
+    assert_eq!(limits(&["later"]), [(Some(9.0), Some(9.0))]);
+}
+
+/// A panic of the recorder ends one recording. The next one records again.
+#[test]
+fn a_panic_of_the_recorder_does_not_stop_the_recording() {
+    let gate = Gate::new(UPLOADS, Limit::new(4));
+    let metrics = Metrics::builder().gate(&gate).build().unwrap();
+    let broken = DescribingRecorder(|_: &str, _| panic!("the recorder is broken"));
+    let record = || metrics::with_local_recorder(&broken, || metrics.record());
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(record)).unwrap_err();
+    let (recorder, handle) = recorder();
+    metrics::with_local_recorder(&recorder, || metrics.record());
+    assert_eq!(series(&handle.render())[&*format!("{LIMIT}{{gate=\"uploads\"}}")], 4.0);
+}
+
+/// The longest period is no panic, also if the first recording is late.
+#[tokio::test(start_paused = true)]
+async fn the_longest_period_records_once() {
+    let gate = Gate::new(UPLOADS, Limit::new(1));
+    let task = Metrics::builder().gate(&gate).build().unwrap().spawn(Duration::MAX);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(task.is_running());
+}
+
+/// A metric whose name ends in `_seconds` has the unit seconds, and each other one is a count.
+#[test]
+fn each_metric_is_described_with_its_unit() {
+    let metrics = Metrics::builder().build().unwrap();
+    let described = Mutex::new(BTreeSet::new());
+    let recorder = DescribingRecorder(|name: &str, unit: Option<metrics::Unit>| {
+        described.lock().unwrap().insert((name.to_owned(), unit.unwrap().as_str().to_owned()));
+    });
+    metrics::with_local_recorder(&recorder, || metrics.record());
+    let expected = ALL.iter().map(|metric| {
+        let unit = if metric.name.ends_with("_seconds") { "seconds" } else { "count" };
+        (metric.name.to_owned(), unit.to_owned())
+    });
+    assert_eq!(*described.lock().unwrap(), expected.collect());
+}
+
 /// The bounds are fine enough for a quantile: they reach from 1 ms to 60 s, and each is at most 2.5 times the one before.
 #[test]
 fn bucket_bounds_are_close_to_each_other() {
@@ -225,6 +318,40 @@ fn a_timed_permit_is_released_before_it_is_recorded() {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(drop_permit)).unwrap_err();
     assert_eq!(*recorder.1.lock().unwrap(), [0]);
     assert_eq!(gate.status().in_use, 0);
+}
+
+/// A recorder that calls a function for each description, and drops all values.
+struct DescribingRecorder<F>(F);
+
+impl<F: Fn(&str, Option<metrics::Unit>)> metrics::Recorder for DescribingRecorder<F> {
+    fn describe_counter(
+        &self,
+        name: metrics::KeyName,
+        unit: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+        self.0(name.as_str(), unit);
+    }
+    fn describe_gauge(&self, name: metrics::KeyName, unit: Option<metrics::Unit>, _: metrics::SharedString) {
+        self.0(name.as_str(), unit);
+    }
+    fn describe_histogram(
+        &self,
+        name: metrics::KeyName,
+        unit: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+        self.0(name.as_str(), unit);
+    }
+    fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::noop()
+    }
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+    fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
 }
 
 /// Dropping the task stops the background recording.

@@ -30,5 +30,5 @@ What is compared:
   reading is more than every number. An unknown reading meets no requirement.
 
 Exit code:
-  0 if every requirement is met, 1 if one is not, 2 for wrong input. The output
-  has one line for each requirement.";
+  0 if every requirement is met, 1 if one is not, 2 for wrong input or if the
+  output cannot be written. The output has one line for each requirement.";

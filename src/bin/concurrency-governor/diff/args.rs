@@ -31,4 +31,4 @@ What is compared:
 
 Exit code:
   0 if the hosts have the same readings and limits, 1 if they differ, 2 for
-  wrong input.";
+  wrong input or if the output cannot be written.";

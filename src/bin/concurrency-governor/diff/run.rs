@@ -33,17 +33,23 @@ pub(crate) fn run(args: &DiffArgs) -> Result<CommandOutput, ReportError> {
 /// One row for each resource whose reading differs, or `None` if there is none.
 fn readings(first: &HostReport, second: &HostReport) -> Option<String> {
     let mut table = table_of("resource", first, second);
-    let text = |report: &HostReport, resource| {
-        let measurement = report.resolution.readings().get(resource);
-        measurement.map(|measurement: &Measurement| output::format_measurement(resource, measurement))
-    };
     let resources: Vec<Resource> = first.resolution.readings().iter().map(|(resource, _)| resource).collect();
     for resource in resources {
-        let texts = [text(first, resource), text(second, resource)];
-        if texts[0] != texts[1] {
-            let [first, second] = texts.map(|text| TableCell::new(text.unwrap_or_default()));
-            table.row([TableCell::new(resource.as_str()), first, second]);
+        let measurements = [first, second].map(|report| report.resolution.readings().get(resource));
+        let [of_first, of_second] = measurements.map(|found| found.map(|one| (one.reading(), one.bound())));
+        if of_first == of_second {
+            continue;
         }
+        let texts = |format: fn(Resource, &Measurement) -> String| {
+            measurements.map(|found| found.map(|one| format(resource, one)).unwrap_or_default())
+        };
+        let mut cells = texts(output::format_measurement);
+        // The usual text is rounded, and does not show a small difference.
+        if cells[0] == cells[1] {
+            cells = texts(output::format_exact_measurement);
+        }
+        let [of_first, of_second] = cells.map(TableCell::new);
+        table.row([TableCell::new(resource.as_str()), of_first, of_second]);
     }
     table.has_rows().then(|| format!("Readings that differ\n{}", table.render()))
 }

@@ -1,6 +1,7 @@
 //! The URL of a ledger, which can contain a password.
 
 use std::convert::Infallible;
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{env, fmt, fs, io};
@@ -34,7 +35,10 @@ impl LedgerUrl {
             (Some(url), _) => url.0.clone(),
             (None, Some(file)) => fs::read_to_string(file)
                 .map_err(|error| AddressError::File { file: file.display().to_string(), error })?,
-            (None, None) => env::var(VARIABLE).map_err(|_| AddressError::Missing)?,
+            (None, None) => env::var(VARIABLE).map_err(|error| match error {
+                VarError::NotPresent => AddressError::Missing,
+                VarError::NotUnicode(_) => AddressError::NotUtf8,
+            })?,
         };
         Ok(Self(url.trim().to_owned()))
     }
@@ -72,6 +76,8 @@ impl fmt::Debug for LedgerUrl {
 pub(crate) enum AddressError {
     #[error("no ledger is given (allowed: `--ledger URL`, `--ledger-file FILE`, or a URL in {VARIABLE})")]
     Missing,
+    #[error("{VARIABLE} is not UTF-8 (allowed: the URL of a ledger)")]
+    NotUtf8,
     #[error("`--ledger-file {file}`: {error}")]
     File { file: String, error: io::Error },
 }

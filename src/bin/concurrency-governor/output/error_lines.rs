@@ -1,8 +1,10 @@
 //! Errors for people: one line, or a heading with one line for each problem.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 
 use super::escape::single_line;
+use super::redact::{REDACTED, url_rest};
 
 /// An error as lines. Each line is escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,18 @@ impl ErrorLines {
                 Self { first: single_line(&first), problems }
             }
         }
+    }
+
+    /// Removes the URLs that are arguments of the program. A URL can have a password, and can be given where a file is expected.
+    pub(crate) fn redact_urls(mut self, args: &[OsString]) -> Self {
+        for argument in args {
+            let argument = single_line(&argument.to_string_lossy());
+            let Some(rest) = url_rest(&argument) else { continue };
+            for line in std::iter::once(&mut self.first).chain(&mut self.problems) {
+                *line = line.replace(rest, REDACTED);
+            }
+        }
+        self
     }
 
     /// Returns the lines: the first one, and one for each problem, indented.

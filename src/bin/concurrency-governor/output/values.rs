@@ -7,15 +7,31 @@ use concurrency_governor::{Keys, Limit, Quantity, Reading, Resource};
 
 /// Formats a measurement for people: bytes in binary units, with "at most" or "at least" where the reading is a bound.
 pub(crate) fn format_measurement(resource: Resource, measurement: &Measurement) -> String {
-    let bound = match measurement.bound() {
-        Bound::AtMost => "at most ",
-        Bound::AtLeast => "at least ",
-        _ => "",
-    };
+    let bound = format_bound(measurement);
     match measurement.reading() {
         Reading::Finite(bytes) if resource.is_in_bytes() => format!("{bound}{}", format_bytes(bytes)),
         Reading::Finite(number) => format!("{bound}{}", number.plain()),
         other => other.plain().to_string(),
+    }
+}
+
+/// Same as [`format_measurement`], with all digits: bytes are not rounded.
+pub(crate) fn format_exact_measurement(resource: Resource, measurement: &Measurement) -> String {
+    let bound = format_bound(measurement);
+    match measurement.reading() {
+        Reading::Finite(number) => {
+            let unit = if resource.is_in_bytes() { " bytes" } else { "" };
+            format!("{bound}{}{unit}", number.plain())
+        }
+        other => other.plain().to_string(),
+    }
+}
+
+fn format_bound(measurement: &Measurement) -> &'static str {
+    match measurement.bound() {
+        Bound::AtMost => "at most ",
+        Bound::AtLeast => "at least ",
+        _ => "",
     }
 }
 
@@ -41,7 +57,7 @@ pub(crate) fn format_keys(keys: Keys, limit: Limit) -> String {
     format!("keys: at most {} busy, each with at most {permits}{waiting}", keys.max())
 }
 
-/// Formats the time for which a ledger still learns: `learning for 46.0 s`.
+/// Formats the time for which a ledger still learns: `learning for 46.8 s`.
 pub(crate) fn format_learning(left: Duration) -> String {
     format!("learning for {:.1} s", left.as_secs_f64())
 }

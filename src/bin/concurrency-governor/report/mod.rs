@@ -273,6 +273,7 @@ fn select_host(_args: &InputArgs) -> Result<(String, HostProbes), ReportError> {
 /// Rejects readings of resources that neither a probe measures nor the plan reads: most likely, their names are misspelt.
 fn reject_unknown_readings(args: &InputArgs, plan: &Plan) -> Result<(), ReportError> {
     let mut allowed = HostProbes::RESOURCES_AND_PRESSURES.to_vec();
+    allowed.extend(HostProbes::OTHER_RESOURCES);
     allowed.extend(read_resources(plan));
     let adaptive = plan.specs().iter().filter(|spec| spec.adaptivity().is_some());
     allowed.extend(adaptive.filter_map(|spec| Resource::feedback(spec.name())));

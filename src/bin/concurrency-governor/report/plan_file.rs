@@ -10,7 +10,7 @@ use concurrency_governor::config::{ConfigError, ConfigKey, PlanConfig, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::output::ErrorLines;
+use crate::output::{ErrorLines, redact_url};
 
 /// The content of a plan file.
 #[derive(Debug)]
@@ -70,7 +70,8 @@ fn parse_toml(text: &str) -> Result<Value, String> {
     let document = DeTable::parse(text).map_err(|error| {
         let Some(span) = error.span() else { return format!("not valid TOML: {}", error.message()) };
         let line = index.line_of(span.start);
-        let content = excerpt(text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim());
+        let content = text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim();
+        let content = excerpt(redact_url(content).as_deref().unwrap_or(content));
         format!("line {line}: not valid TOML: {}, in {content:?}", error.message())
     })?;
     Ok(index.convert_table(document.get_ref()))

@@ -37,6 +37,9 @@ impl HostProbes {
         Pressure::IO,
     ];
 
+    /// The other resources that have a probe. They are measured if the plan reads them.
+    pub(crate) const OTHER_RESOURCES: [Resource; 2] = [Memory::AVAILABLE, Memory::HIGH];
+
     /// Creates the probes of the host that the program runs on.
     pub(crate) fn of_this_host() -> Self {
         Self {

@@ -30,9 +30,10 @@ pub(crate) struct SimulateArgs {
         long,
         value_name = "SPEC",
         conflicts_with_all = ["readings", "preset", "plan", "settings", "env_prefix", "mix", "tenants"],
-        conflicts_with_all = ["services", "changes", "real_time", "replay", "burst", "shed"],
+        conflicts_with_all = ["services", "changes", "real_time", "replay", "burst", "shed", "rate"],
         verbatim_doc_comment
     )]
+    #[cfg_attr(target_os = "linux", arg(conflicts_with = "root"))]
     pub(crate) plant: Option<Plant>,
 
     /// Write the decisions of the rule to a file
@@ -43,7 +44,15 @@ pub(crate) struct SimulateArgs {
     ///
     /// FILE was written by --history, or contains the printed `History` of a
     /// program. The command fails if a decision differs.
-    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["readings", "preset", "plan", "settings", "adaptives", "env_prefix", "rate", "mix"],
+        conflicts_with_all = ["tenants", "services", "changes", "real_time", "burst", "shed", "length", "seed"],
+        conflicts_with_all = ["svg", "html"],
+        verbatim_doc_comment
+    )]
+    #[cfg_attr(target_os = "linux", arg(conflicts_with = "root"))]
     pub(crate) replay: Option<PathBuf>,
 
     /// Mean arrival rate
@@ -139,7 +148,8 @@ pub(crate) struct SimulateArgs {
 
     /// Seed of the random numbers
     ///
-    /// The same seed with the same arguments gives the same run.
+    /// In simulated time, the same seed with the same arguments gives the
+    /// same run.
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_seed, verbatim_doc_comment)]
     pub(crate) seed: u64,
 
@@ -325,7 +335,8 @@ Changes:
 
 Overload:
   --shed 100ms compares three orders of one queue. Give one gate with --mix, if
-  the plan has several. Its limit, queue and max_wait are those of the plan.
+  the plan has several. Its limit, queue and max_wait are those of the plan, or
+  of the settings.
   oldest first    first come, first served. A full queue rejects the request
                   that arrives
   newest first    a full queue rejects its oldest request
@@ -363,14 +374,15 @@ Fleets:
                           at 30 s
   pause=10%@20s..22s      a tenth of the hosts is suspended, with its work
   Without a percentage, half of the hosts have the fault. The fleet has
-  recovered from a fault when the requests in flight reach 90 % of their number
-  in the second before the fault.
+  recovered from a fault at the time from which on, until the next fault, each
+  second has 90 % of the requests in flight of the second before the fault.
   fairness     the mean number of permits of a host in the run, and the means of
                the hosts with the fewest and the most permits
   exchanges    calls that the ledger answers
 
 Columns of the report:
-  limit        the limit; every limit in order, if it changed
+  limit        the limit; if it changed, up to three limits in order, or the
+               first and the last of more
   arrived      requests that arrived at the gate
   done         requests that got a permit and released it
   rejected     requests without a permit: queue full, max_wait passed, or shed

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use concurrency_governor::gate::Gate;
 use concurrency_governor::governor::GovernorBuilder;
-use concurrency_governor::plan::{BuildError, GateHandleError};
+use concurrency_governor::plan::{BuildError, GateHandleError, QueueSetting};
 use concurrency_governor::testing::MockProbe;
-use concurrency_governor::{GateName, GateSpec, Governor, OverrideLayer, Overrides, Plan, Readings, Shed};
+use concurrency_governor::{
+    Adaptive, GateName, GateSpec, Governor, OverrideLayer, Overrides, Plan, Readings, Shed,
+};
 use tokio::runtime::Builder;
 use tokio::task::{self, LocalSet};
 use tokio::time::{self, Instant};
@@ -84,9 +86,10 @@ impl Simulation {
             .map(|(resource, measurement)| MockProbe::new(resource, measurement.reading()))
             .collect();
         let builder = probes.iter().fold(Governor::builder(), |builder, probe| builder.probe(probe.clone()));
-        let specs = self.plan.specs().iter().map(|spec| self.stretch_times(spec));
+        let specs = self.plan.specs().iter().map(|spec| self.simulated_spec(spec));
+        let overrides = self.stretch_overrides();
         let governor =
-            specs.fold(builder, GovernorBuilder::gate).overrides(self.overrides.clone()).build().await?;
+            specs.fold(builder, GovernorBuilder::gate).overrides(overrides.clone()).build().await?;
         let recorder = Rc::new(GateRecorder::new(&governor, self)?);
 
         // Two streams of events are merged in order of time: the changes and the arrivals.
@@ -105,7 +108,7 @@ impl Simulation {
             progress(recorder.now());
             match change {
                 Some((at, action)) if *at <= arrival => {
-                    change_layer = self.apply(*action, change_layer, &governor, &probes).await?;
+                    change_layer = self.apply(*action, change_layer, &overrides, &governor, &probes).await?;
                     recorder.record_limits();
                     change = changes.next();
                 }
@@ -128,18 +131,19 @@ impl Simulation {
 
     /// Applies a change, as a governor does when the host or an operator changes something.
     ///
-    /// Returns the layer with the limits that changes have set so far.
+    /// `overrides` are the settings that apply from the start. Returns the layer with the limits that changes have set so far.
     async fn apply(
         &self,
         action: ChangeAction,
         change_layer: OverrideLayer,
+        overrides: &Overrides,
         governor: &Governor,
         probes: &[MockProbe],
     ) -> Result<OverrideLayer, SimulationError> {
         match action {
             ChangeAction::SetLimit(gate, limit) => {
                 let change_layer = change_layer.set(gate, limit);
-                let layers = self.overrides.layers().iter().cloned();
+                let layers = overrides.layers().iter().cloned();
                 let overrides = layers.fold(Overrides::new().then(change_layer.clone()), Overrides::then);
                 governor.set_overrides(overrides)?;
                 Ok(change_layer)
@@ -155,20 +159,39 @@ impl Simulation {
         }
     }
 
-    /// Converts the longest wait of a gate and the target of its shedding to the time of tokio's clock.
+    /// Returns the gate of the simulation: its longest wait and the target of its shedding are converted to the time of tokio's clock,
+    /// and an adaptive gate needs neither a probe of pressure nor a rule of the application.
     ///
     /// The shortest interval of shedding is a constant that is not converted. So in simulated time, the interval is always four times the
     /// target.
-    fn stretch_times(&self, spec: &GateSpec) -> GateSpec {
-        let stretch = |time: Duration| time.saturating_mul(self.clock.scale());
-        let mut stretched = *spec;
+    fn simulated_spec(&self, spec: &GateSpec) -> GateSpec {
+        let mut simulated = *spec;
         if let Some(wait) = spec.longest_wait() {
-            stretched = stretched.max_wait(stretch(wait));
+            simulated = simulated.max_wait(self.stretch(wait));
         }
-        match spec.shedding().map(|shed| Shed::try_after(stretch(shed.target()))) {
-            Some(Ok(shed)) => stretched.shed(shed),
-            _ => stretched,
+        if let Some(Ok(shed)) = spec.shedding().map(|shed| Shed::try_after(self.stretch(shed.target()))) {
+            simulated = simulated.shed(shed);
         }
+        // No outcome is recorded, so every rule keeps the initial limit.
+        let adaptive = spec.adaptivity();
+        simulated.maybe_adaptive(adaptive.map(|adaptive| {
+            Adaptive::latency().start_at(adaptive.start_limit()).floor_at(adaptive.floor_limit())
+        }))
+    }
+
+    /// Converts the longest waits of the settings to the time of tokio's clock.
+    fn stretch_overrides(&self) -> Overrides {
+        let stretch_layer = |layer: &OverrideLayer| {
+            layer.queue_settings().fold(layer.clone(), |stretched, (gate, setting)| match setting {
+                QueueSetting::MaxWait(wait) => stretched.set_max_wait(gate, self.stretch(wait)),
+                _ => stretched,
+            })
+        };
+        self.overrides.layers().iter().map(stretch_layer).fold(Overrides::new(), Overrides::then)
+    }
+
+    fn stretch(&self, time: Duration) -> Duration {
+        time.saturating_mul(self.clock.scale())
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
-use concurrency_governor::plan::{FindGateError, GatePath};
+use concurrency_governor::plan::{Explanation, FindGateError, GatePath, QueueBounds};
 use concurrency_governor::testing::plant::Plant;
 use concurrency_governor::{Adaptive, GateName, GateSpec, Limit, Plan, Readings, Shed};
 
@@ -215,7 +215,7 @@ fn compare(
     if service.mean_seconds() <= 0.0 {
         return Err(SimulateCommandError::NoServiceTime { gate });
     }
-    let spec = plan.find(&GatePath::from(gate)).ok();
+    let bounds = report.resolution.explain(gate).ok().map(Explanation::queue_bounds);
     // A gate above has a limit, too.
     let levels = plan.paths().find(|path| path.gate() == gate);
     let levels = levels.iter().flat_map(GatePath::parents).copied().chain([gate]);
@@ -224,8 +224,8 @@ fn compare(
         server: ServerSpec {
             gate,
             limit,
-            queue: spec.and_then(GateSpec::queue_bound),
-            max_wait: spec.and_then(GateSpec::longest_wait),
+            queue: bounds.and_then(QueueBounds::queue),
+            max_wait: bounds.and_then(QueueBounds::max_wait),
         },
         shed,
         schedule: load.schedule,

@@ -76,7 +76,8 @@ On a terminal:
   Press q, Esc or Ctrl-C to quit. Ctrl-Z suspends the program.
 
 In a pipe or a file:
-  The first lines list all readings and gates. Each further line is one change.
+  The first lines list all readings and gates. Each further line is one change,
+  or a problem of a refresh that failed.
 
 In both cases:
   Times are in UTC. The plan file is read again at each refresh. If the file is

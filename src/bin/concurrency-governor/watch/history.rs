@@ -162,14 +162,14 @@ impl WatchHistory {
     fn begin_refresh(&mut self, now: u64) {
         self.now = now;
         self.refreshes = self.refreshes.saturating_add(1);
+        // All changes of one refresh are stored until the next one, because lines show each of them.
+        let surplus = self.changes.len().saturating_sub(MAX_CHANGES);
+        self.changes.drain(..surplus);
     }
 
     fn add_change(&mut self, lines: Vec<String>) {
         self.total_changes = self.total_changes.saturating_add(1);
         self.changes.push_back(WatchChange { at: self.now, lines });
-        if self.changes.len() > MAX_CHANGES {
-            self.changes.pop_front();
-        }
     }
 }
 
@@ -292,5 +292,5 @@ fn thousandths(measurement: &Measurement) -> Option<u64> {
 /// The length of a history: more than the width of a history on the screen.
 const MAX_PAST: usize = 240;
 
-/// The number of stored changes: more than fit on a screen.
+/// The number of changes that are stored from earlier refreshes: more than fit on a screen.
 const MAX_CHANGES: usize = 100;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::SharedCore;
 use crate::fleet::boot_clock;
 use crate::gate::Gate;
-use crate::plan::Limit;
+use crate::plan::{GateName, Limit};
 
 impl SharedCore {
     /// Returns `true` if the lease admits a permit that was taken before this call.
@@ -36,11 +36,15 @@ impl SharedCore {
         self.block.load(Ordering::Relaxed) == 0
     }
 
-    /// Returns the largest weight that a gate of the lease can admit, by the last known limits. Relaxed: reading a limit shortly before a
-    /// change is as correct as reading it after the change.
-    pub(in crate::fleet::shared) fn weight_bound_at(&self, gate: &Gate) -> Limit {
+    /// Returns the limit that a request of this weight at a gate of the lease can never fit under, by the last known limits, and the gate
+    /// that has this limit. Relaxed: reading a limit shortly before a change is as correct as reading it after the change.
+    pub(in crate::fleet::shared) fn limit_below_weight(
+        &self,
+        gate: &Gate,
+        weight: u32,
+    ) -> Option<(GateName, Limit)> {
         // The limits of the gate of the lease and of its keys follow the present block, which may grow.
-        gate.limit_under(Limit::saturating(self.most.load(Ordering::Relaxed).into()))
+        gate.limit_below_weight(weight, Limit::saturating(self.most.load(Ordering::Relaxed).into()))
     }
 
     /// Returns how many items may be live now: the permits of the block, and none without a lease.

@@ -12,7 +12,10 @@ impl SharedCore {
     pub(in crate::fleet::shared) fn status(&self) -> SharedStatus {
         let state = self.lock();
         let (in_use, now) = (self.gate.in_use(), boot_clock::now());
-        let without_lease = self.without_lease.load(Ordering::Relaxed);
+        let without_lease = match self.without_lease.load(Ordering::Relaxed) {
+            0 => self.reserved(),
+            permits => permits,
+        };
         SharedStatus {
             gate: self.gate.name(),
             name: self.name.clone(),
@@ -22,7 +25,7 @@ impl SharedCore {
             cap: if state.lease.is_valid(now) { state.lease.cap() } else { 0 },
             state: state.lease_state(in_use),
             remaining: state.lease.deadline().saturating_sub(now),
-            without_lease: if without_lease > 0 { without_lease } else { self.reserved() },
+            without_lease: without_lease.min(state.local_limit.get()),
             limit: state.lease.limit(),
             fence: state.lease.fence(),
             exchanges: state.exchanges,

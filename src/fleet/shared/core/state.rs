@@ -98,7 +98,8 @@ impl SharedState {
         self.ended.iter().find(|(ended, _)| *ended == number).map(|(_, fence)| *fence)
     }
 
-    /// Returns the state of the lease with this many permits in use.
+    /// Returns the state of the lease with this many permits in use. In each state but `Leased` and `Learning`, nothing is admitted, except
+    /// by the policy for an unreachable ledger.
     pub(super) fn lease_state(&self, in_use: u32) -> LeaseState {
         match self.lease.phase(boot_clock::now()) {
             _ if self.leave == LeavePhase::Left => LeaseState::Left,

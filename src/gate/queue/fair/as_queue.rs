@@ -12,7 +12,7 @@ use crate::gate::stats::{GateStats, increment};
 use crate::gate::timer::TimerId;
 
 impl FairQueue {
-    /// As [`grant`](Queue::grant), if a gate of the tree sheds or tracks its holders.
+    /// As [`grant`](Queue::grant), if a gate of the tree sheds, or a request waits at a gate that tracks its holders.
     #[cold]
     #[inline(never)]
     fn grant_slow(&mut self, clock: impl Fn() -> i64) -> Option<Removed> {

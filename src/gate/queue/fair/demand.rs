@@ -1,14 +1,14 @@
 //! What the requests of a tree could use if the root had another limit.
 
 use super::FairQueue;
-use super::node::NodeId;
+use super::node::{NodeId, to_level};
 use super::place::Place;
 use crate::plan::{Limit, Part};
 
 impl FairQueue {
-    /// Returns the smallest limit of the root, at most `limit`, that the permits in use and the requests that wait now could use up. A
-    /// request that does not fit any more counts with the room that is left for it. The result is higher than the sum of all these permits
-    /// if a key needs a higher limit of the root, because the cap of a key is a part of it.
+    /// Returns the limit of the root that the permits in use and the requests that wait now need: the lowest one that is as useful to them
+    /// as `limit`. A request that fits only in part counts with the room that is left for it. The result is higher than the sum of all
+    /// these permits if a key needs a higher limit of the root, because the cap of a key is a part of it.
     ///
     /// Visits all nodes if a request waits or keys have a cap. In each leaf and priority it visits the requests that fit, and at most two
     /// more.
@@ -45,18 +45,27 @@ impl FairQueue {
         in_use.saturating_add(used[NodeId::ROOT.index()]).max(needed.min(limit.get()))
     }
 
-    /// Returns the largest number of permits that could be in use at a gate if the root had this limit.
-    pub(in crate::gate) fn limit_under(&self, place: &Place, limit: Limit) -> Limit {
-        match place {
-            Place::Gate(NodeId::ROOT) => limit,
-            Place::Key(key) if key.parent == NodeId::ROOT => self.root_cap().of_limit(limit),
-            Place::Key(key) => self.key_limit(key.parent).min(limit),
-            Place::Gate(id) => Limit::saturating(self.limit(*id).into()).min(limit),
-        }
+    /// Returns the lowest level whose limit would be below `weight` if the root had this limit, and the limit of that level. For a key,
+    /// level 0 is the key.
+    pub(in crate::gate) fn level_below_weight(
+        &self,
+        place: &Place,
+        weight: u32,
+        limit: Limit,
+    ) -> Option<(u8, Limit)> {
+        let own = match place {
+            Place::Gate(_) => None,
+            Place::Key(key) if key.parent == NodeId::ROOT => Some(self.root_cap().of_limit(limit)),
+            Place::Key(key) => Some(self.key_limit(key.parent)),
+        };
+        let limit_of = |id| if id == NodeId::ROOT { limit } else { Limit::saturating(self.limit(id).into()) };
+        let limits = own.into_iter().chain(self.path(place.declared()).map(limit_of));
+        let (level, limit) = limits.enumerate().find(|(_, limit)| weight > limit.get())?;
+        Some((to_level(level), limit))
     }
 
-    /// As [`limit_under`](Self::limit_under), for a node, but a paused gate has the limit 0. A pause of the root is ignored, because it
-    /// may only mean that the lease has no permits now.
+    /// Returns the limit that a node would have if the root had this limit. A paused gate has the limit 0, but a pause of the root is
+    /// ignored, because it may only mean that the lease has no permits now.
     fn node_limit_under(&self, id: NodeId, limit: Limit, cap: Part) -> u32 {
         if id == NodeId::ROOT {
             limit.get()

@@ -7,19 +7,21 @@
 //! # Terms
 //!
 //! - A node has *room* if at least one permit is available there.
-//! - A leaf is *ready* for a priority if it has room and a request of this priority waits in it. Any other node is ready for a priority
-//!   if it has room and one of its children is ready for this priority.
-//! - A node *passes* a priority when it grants a request of a higher priority while it is ready for the lower one. The grant of a chosen
-//!   request passes no priority at the node where it was chosen and below.
 //! - A request is *chosen* at a node if its turn has come, but the node has too few permits for it. Until it is granted or leaves the
 //!   queue, the node grants no other request. So a heavy request is not starved.
+//! - A leaf is *ready* for a priority if it has room, and the first request of this priority is not heavier than a limit of its path. Any
+//!   other node is ready for a priority if it has room and one of its children is ready for this priority. A node with a chosen request is
+//!   ready only for the priority of this request, and only once it has room for it.
+//! - A node *passes* a priority when it grants a request of a higher priority while it is ready for the lower one. The grant of a chosen
+//!   request passes no priority at the node where it was chosen and below.
 //!
 //! # The search for the next request
 //!
-//! The search starts at the root if the root has room, and goes down to a leaf. At each node it takes
+//! The search starts at the root if the root has room, and goes down to a leaf. At a node with a chosen request it ends with this request.
+//! At any other node it takes
 //!
-//! 1. a priority: the lowest one that was passed [`PassedGrants::MAX`] times at this node or an ancestor. If there is none, the highest
-//!    one for which the node is ready;
+//! 1. a priority for which the node is ready: the lowest one that was passed [`PassedGrants::MAX`] times at this node or an ancestor. If
+//!    there is none, the highest one;
 //! 2. of the children that are ready for this priority, the child with the fewest permits in use per weight;
 //! 3. if several children have equally few, the child that entered this order first (`ranks.rs`).
 //!
@@ -130,7 +132,7 @@ pub(in crate::gate) enum Obstacle {
 pub(in crate::gate) enum QueueArrival {
     /// Its permits are in use now.
     Admitted,
-    /// It does not fit, and nothing keeps it from waiting in this leaf.
+    /// It was not admitted, and nothing keeps it from waiting in this leaf.
     MayWait(NodeId),
     /// It was not admitted, and this step does not say whether it may wait: a queue is full, or the request must be rejected.
     Unclear,
@@ -233,8 +235,8 @@ impl FairQueue {
         if may_wait { QueueArrival::MayWait(leaf) } else { QueueArrival::Unclear }
     }
 
-    /// Returns the lowest level that has no room for a request that was not admitted. Returns 0 if every level has room, and the request
-    /// waits only behind another one.
+    /// Returns the lowest level that has no room for a request that was not admitted. Returns 0 if every level has room, and only
+    /// waiting requests come first.
     pub(in crate::gate) fn full_level(&self, gate: NodeId, weight: u32) -> u8 {
         to_level(self.path(gate).position(|id| self.nodes[id].available() < weight).unwrap_or(0))
     }

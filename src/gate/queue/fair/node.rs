@@ -287,7 +287,7 @@ impl GateNode {
         self.mark == NodeMark::None && self.is_key() && self.is_idle()
     }
 
-    /// Returns the request that was chosen at this node and does not fit yet. Until it is granted or leaves, no other is granted here.
+    /// Returns the request that was chosen at this node and is not granted yet. Until it is granted or leaves, no other is granted here.
     #[inline]
     pub(super) fn chosen(&self) -> Option<ChosenRequest> {
         let priority = self.chosen_priority?;

@@ -15,7 +15,8 @@ impl FairQueue {
         self.shedding.push(SheddingGate { gate, shedder: Shedder::new(shed) });
     }
 
-    /// Returns `true` if a gate of the tree sheds. Then each arrival and each grant needs the present instant.
+    /// Returns `true` if a gate of the tree sheds. Then each grant needs the present instant, and so does each arrival at a gate that sheds
+    /// or is within one.
     #[inline]
     pub(in crate::gate) fn sheds(&self) -> bool {
         !self.shedding.is_empty()
@@ -205,7 +206,8 @@ impl FairQueue {
         None
     }
 
-    /// Returns the oldest request of a priority that waits at a gate or below. Removes the records of requests that have left before it.
+    /// Returns the oldest request of a priority that waits at a gate or below. Removes the records in front of it, whose
+    /// requests have left.
     fn oldest(&mut self, index: usize, priority: Priority) -> Option<ArrivalRecord> {
         let gate = self.shedding[index].gate;
         while let Some(arrival) = self.shedding[index].shedder.oldest_arrival(priority) {
@@ -243,7 +245,8 @@ impl FairQueue {
         }
     }
 
-    /// Clears the chosen requests and the marks of a gate, because another request is the first in each leaf now.
+    /// Clears the chosen requests, and the priorities that wait for a higher limit, at a gate and below: another request is the first in
+    /// each leaf now.
     fn clear_choices(&mut self, index: usize) {
         let gate = self.shedding[index].gate;
         for leaf in self.waiting_within(gate).filter(|id| self.nodes[*id].is_leaf()).collect::<Vec<_>>() {

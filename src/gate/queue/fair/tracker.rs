@@ -41,7 +41,7 @@ pub(in crate::gate) struct HolderRecord {
     pub(in crate::gate) sample: u16,
     pub(in crate::gate) state: HolderState,
     pub(in crate::gate) requester: Requester,
-    /// Whether the permits stay in the flow of the requester until they are released.
+    /// Whether the permits can leave the task that acquired them.
     pub(in crate::gate) ownership: Ownership,
     pub(in crate::gate) label: Option<Cow<'static, str>>,
 }
@@ -59,6 +59,7 @@ pub(in crate::gate) struct EndedHold {
 pub(in crate::gate) enum Ownership {
     /// The permits borrow the handle of their gate, or `stay_in_task` was called.
     Borrowed,
+    /// The permits own their handle, or were acquired without a wait by `try_acquire`.
     Owned,
 }
 

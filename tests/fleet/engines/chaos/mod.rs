@@ -194,9 +194,10 @@ const SERVICE_TIME: Duration = Duration::from_millis(100);
 
 const TTL: Duration = Duration::from_millis(600);
 const MAX_HOLD: Duration = Duration::from_millis(800);
-/// `TTL`, a grace of `MAX_HOLD` and a second, and a guard of half of `TTL`.
-const SPAN: Duration = Duration::from_millis(2700);
-/// Longer than a lease lasts. With the service time and some delay it is shorter than the grace, as docs/FLEET.md requires.
+/// `TTL`, a grace of 1.828 s, and a guard of half of `TTL`.
+const SPAN: Duration = Duration::from_millis(2728);
+/// Longer than a lease lasts. With the service time and some delay it is shorter than `MAX_HOLD` and a second, as docs/FLEET.md
+/// requires.
 const LONGEST_PAUSE_MS: u64 = 1200;
 /// The boot clock of a worker is ahead of that of the host by less than this: 30 days.
 const LARGEST_OFFSET_SECONDS: u64 = 30 * 86_400;

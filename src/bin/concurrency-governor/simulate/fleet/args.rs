@@ -17,11 +17,12 @@ pub(crate) struct FleetFlags {
         long,
         value_name = "N",
         value_parser = parse_hosts,
-        conflicts_with_all = ["readings", "root", "preset", "plan", "settings", "adaptives", "env_prefix", "rate", "mix"],
+        conflicts_with_all = ["readings", "preset", "plan", "settings", "adaptives", "env_prefix", "rate", "mix"],
         conflicts_with_all = ["tenants", "services", "changes", "real_time", "replay", "burst", "shed", "plant"],
         conflicts_with_all = ["svg", "html"],
         verbatim_doc_comment
     )]
+    #[cfg_attr(target_os = "linux", arg(conflicts_with = "root"))]
     pub(crate) hosts: Option<u32>,
 
     /// With --hosts: fleet's limit [default: 2 N]

@@ -85,6 +85,7 @@ impl FromStr for FleetFault {
         };
         let lasts = from < until;
         match kind {
+            _ if from < MIN_FROM => Err(FleetFaultError::FirstSecond),
             _ if until < from => Err(FleetFaultError::EndBeforeStart),
             FleetFaultKind::Partition | FleetFaultKind::Pause if !lasts => Err(FleetFaultError::NoEnd),
             FleetFaultKind::Flush if lasts => Err(FleetFaultError::EndOfFlush),
@@ -121,6 +122,10 @@ pub(crate) enum FleetFaultError {
     Share,
     #[error("the time is not a duration (allowed: such as 20s, or 20s..30s)")]
     Time,
+    #[error(
+        "the fault begins in the first second, with which its recovery is compared (allowed: from 1s on)"
+    )]
+    FirstSecond,
     #[error("the fault ends before it begins (allowed: FAULT@FROM..UNTIL, such as pause@20s..22s)")]
     EndBeforeStart,
     #[error("the fault has no end (allowed: FAULT@FROM..UNTIL, such as pause@20s..22s)")]
@@ -128,6 +133,9 @@ pub(crate) enum FleetFaultError {
     #[error("a flush has no end (allowed: one time, such as flush@20s)")]
     EndOfFlush,
 }
+
+/// A fault has recovered when the fleet has as much in flight as in the second before the fault.
+const MIN_FROM: Duration = Duration::from_secs(1);
 
 /// Half of the hosts.
 const DEFAULT_SHARE: u8 = 50;
@@ -160,6 +168,7 @@ mod tests {
             ("partition@2s", FleetFaultError::NoEnd),
             ("pause@2s..2s", FleetFaultError::NoEnd),
             ("flush@2s..3s", FleetFaultError::EndOfFlush),
+            ("crash@999ms", FleetFaultError::FirstSecond),
         ] {
             assert_eq!(text.parse::<FleetFault>(), Err(error), "{text}");
         }

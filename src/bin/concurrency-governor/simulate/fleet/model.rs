@@ -62,6 +62,8 @@ struct SimulatedHost {
     stopped_until: u64,
     /// Until this instant, the host is cut off from the ledger.
     cut_until: u64,
+    /// At this instant, the process starts.
+    down_until: u64,
     /// The milliseconds in flight of all its requests, and the instant until which they are added up.
     permit_ms: u64,
     changed: u64,
@@ -128,6 +130,7 @@ impl<'a> FleetRun<'a> {
             wake_at: u64::MAX,
             stopped_until: 0,
             cut_until: 0,
+            down_until: 0,
             permit_ms: 0,
             changed: 0,
         }
@@ -289,6 +292,7 @@ impl<'a> FleetRun<'a> {
         self.queue.add(at, FleetEvent::Wake { host: index, process: host.process });
     }
 
+    /// Begins a fault. If a fault of the same kind has not ended yet, the later end counts.
     fn begin_fault(&mut self, index: usize) {
         let Some(fault) = self.model.faults.get(index) else { return };
         let until = self.start.saturating_add(millis(fault.until));
@@ -298,7 +302,7 @@ impl<'a> FleetRun<'a> {
                     self.ledger = LedgerState::new();
                 }
                 self.server_start = self.server_start.saturating_add(1);
-                self.server_down_until = until;
+                self.server_down_until = self.server_down_until.max(until);
             }
             FleetFaultKind::Flush => self.ledger = LedgerState::new(),
             FleetFaultKind::Partition | FleetFaultKind::Crash | FleetFaultKind::Pause => {
@@ -313,15 +317,16 @@ impl<'a> FleetRun<'a> {
         let (now, start) = (self.now, self.start);
         let Some(host) = host_of(&mut self.hosts, index) else { return };
         match kind {
-            FleetFaultKind::Partition => host.cut_until = until,
-            FleetFaultKind::Pause => host.stopped_until = until,
+            FleetFaultKind::Partition => host.cut_until = host.cut_until.max(until),
+            FleetFaultKind::Pause => host.stopped_until = host.stopped_until.max(until),
             _ => {
                 host.advance(now, start);
                 let (permit_ms, process) = (host.permit_ms, host.process.saturating_add(1));
+                let (cut_until, down_until) = (host.cut_until, host.down_until.max(until));
                 let new = self.new_host(index, process);
                 let Some(host) = host_of(&mut self.hosts, index) else { return };
-                *host = SimulatedHost { permit_ms, changed: now, cut_until: host.cut_until, ..new };
-                self.wake_at(index, until);
+                *host = SimulatedHost { permit_ms, changed: now, cut_until, down_until, ..new };
+                self.wake_at(index, down_until);
             }
         }
     }
