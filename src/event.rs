@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::feedback::FeedbackDecision;
 use crate::gate::{Holder, Stall, WaitCycle};
 use crate::plan::{
-    BuildError, Explanation, GateName, LeaseExplanation, LeaseState, Limit, Reading, Resource,
+    BuildError, Escaped, Explanation, GateName, LeaseExplanation, LeaseState, Limit, Reading, Resource,
 };
 use crate::probe::ProbeError;
 
@@ -29,7 +29,7 @@ pub enum Event {
         /// The explanation of the new limit.
         explanation: Box<Explanation>,
     },
-    /// A reading changed, and the limits were derived from it again.
+    /// A reading changed, and the limits were derived from it again, unless [`RefreshRejected`](Self::RefreshRejected) follows.
     ReadingChanged {
         /// The resource.
         resource: Resource,
@@ -46,20 +46,20 @@ pub enum Event {
         /// The decision, with the numbers that reproduce it.
         decision: Box<FeedbackDecision>,
     },
-    /// A reading rose, but the governor does not use it yet: see
+    /// A reading rose, or changed from or to an unknown one, but the governor does not use it yet: see
     /// [`RefreshPolicy::rise_after`](crate::governor::RefreshPolicy::rise_after).
     RiseHeld {
         /// The resource.
         resource: Resource,
-        /// The lower reading that stays in effect.
+        /// The reading that stays in effect.
         held: Reading,
-        /// The higher reading that was measured.
+        /// The reading that was measured.
         seen: Reading,
-        /// The time for which the rise must last further.
+        /// The time for which the change must last further.
         remaining: Duration,
     },
-    /// A probe failed after it had worked, or failed in another way than before. The last good reading stays in effect,
-    /// marked stale.
+    /// A probe failed for the first time since it worked or was added, or in another way than before. The last good reading stays in
+    /// effect, marked stale.
     ProbeFailed {
         /// The resource.
         resource: Resource,
@@ -92,7 +92,7 @@ pub enum Event {
         /// The lease.
         lease: Box<LeaseExplanation>,
     },
-    /// The limit of a fleet has changed in its ledger.
+    /// The limit of a fleet that this process knows from its ledger has changed.
     FleetLimitChanged {
         /// The gate.
         gate: GateName,
@@ -100,7 +100,7 @@ pub enum Event {
         from: Limit,
         /// The limit now.
         to: Limit,
-        /// The version of the limit: higher than that of the limit before.
+        /// The version of the limit: 0 if the processes have set it, and higher if an operator has.
         version: u64,
     },
     /// Permits of a gate that [tracks its holders](crate::GateSpec::track_holders) are in use for longer than declared.
@@ -213,7 +213,8 @@ pub enum ProbeFault {
         /// The time from the start of the measurement to the deadline.
         after: Duration,
     },
-    /// The probe has blocked its thread since its last deadline, so no new measurement was started.
+    /// No measurement has started before the deadline: the probe has blocked its thread since an earlier deadline, or no thread of the
+    /// runtime was free.
     Stuck,
     /// The probe panicked.
     Panicked {
@@ -225,10 +226,12 @@ pub enum ProbeFault {
 impl fmt::Display for ProbeFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) => write!(f, "{error:#}"),
+            Self::Failed(error) => Escaped(&format!("{error:#}")).fmt(f),
             Self::TimedOut { after } => write!(f, "the probe did not answer within {after:?}"),
-            Self::Stuck => f.write_str("the probe has blocked a thread since its last deadline"),
-            Self::Panicked { message } => write!(f, "the probe panicked: {message}"),
+            Self::Stuck => {
+                f.write_str("the probe was not called: it still blocks a thread, or no thread was free")
+            }
+            Self::Panicked { message } => write!(f, "the probe panicked: {}", Escaped(message)),
         }
     }
 }

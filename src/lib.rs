@@ -38,7 +38,7 @@
 //! - A **limit** is the number of permits of a gate, at least 1: [`Limit`].
 //! - A **plan** declares gates, each by a [`GateSpec`]: [`Plan`].
 //! - **Overrides** are the settings of operators, in layers: [`Overrides`], [`OverrideLayer`]. The first layer that sets a
-//!   gate decides, and the caller chooses the order.
+//!   limit decides it, and the caller chooses the order.
 //! - A **resolution** holds the limits that follow from plan, readings and overrides, with an explanation of each:
 //!   [`Resolution`].
 //! - A **gate** admits work up to its limit, first come, first served: [`Gate`].

@@ -117,7 +117,7 @@ impl Share {
         let limit = self.limit.ok_or(ShareError::NoLimit { gate })?;
         let Unreachable::Reserved { permits, processes } = self.unreachable else { return Ok(limit) };
         let reserved = u64::from(permits).saturating_mul(processes.into());
-        let rest = u64::from(limit.get()).checked_sub(reserved).filter(|rest| *rest > 0);
+        let rest = u64::from(limit.get()).checked_sub(reserved).filter(|rest| *rest > 0 && reserved > 0);
         rest.map(Limit::saturating).ok_or(ShareError::Reserve { gate, limit, permits, processes })
     }
 
@@ -182,9 +182,9 @@ pub enum ShareError {
         /// The gate.
         gate: GateName,
     },
-    /// The permits that all processes reserve together reach or exceed the limit.
+    /// The permits that all processes reserve together are 0, or reach or exceed the limit.
     #[error(
-        "the share of gate `{gate}` reserves {permits} permits for each of {processes} processes, and its limit is {limit} (allowed: a sum below the limit)"
+        "the share of gate `{gate}` reserves {permits} permits for each of {processes} processes, and its limit is {limit} (allowed: a sum of at least 1 and below the limit)"
     )]
     Reserve {
         /// The gate.

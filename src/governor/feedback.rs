@@ -58,23 +58,26 @@ struct FeedbackState {
 }
 
 impl FeedbackProbe {
-    /// Creates the feedback of an adaptive gate. Returns `None` if the gate is not adaptive.
-    pub(super) fn new(
+    /// Creates the feedback of an adaptive gate. Returns `None` if the gate is not adaptive, or if there is a problem, which is added to
+    /// `problems`.
+    fn new(
         spec: &GateSpec,
         rules: &BTreeMap<RuleName, MakeRule>,
         probes: &[Arc<dyn ResourceProbe>],
-    ) -> Option<Result<Self, Problem>> {
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
         let (adaptive, resource) = (spec.adaptivity()?, Resource::feedback(spec.name())?);
-        let rule: Box<dyn Rule> = match adaptive.rule() {
-            AdaptiveRule::Latency => Box::new(Latency::new()),
-            AdaptiveRule::Arc => Box::new(feedback::Arc::new()),
-            AdaptiveRule::Aimd { max_healthy } => Box::new(Aimd::new(max_healthy)),
+        let rule: Option<Box<dyn Rule>> = match adaptive.rule() {
+            AdaptiveRule::Latency => Some(Box::new(Latency::new())),
+            AdaptiveRule::Arc => Some(Box::new(feedback::Arc::new())),
+            AdaptiveRule::Aimd { max_healthy } => Some(Box::new(Aimd::new(max_healthy))),
             AdaptiveRule::Custom(name) => {
-                let Some(make) = rules.get(&name) else {
+                let make = rules.get(&name);
+                if make.is_none() {
                     let known = rules.keys().copied().collect();
-                    return Some(Err(Problem::UnknownRule { gate: spec.name(), rule: name, known }));
-                };
-                make()
+                    problems.push(Problem::UnknownRule { gate: spec.name(), rule: name, known });
+                }
+                make.map(|make| make())
             }
         };
         let sign = adaptive.overload_sign();
@@ -87,11 +90,12 @@ impl FeedbackProbe {
         if let Some(sign) = sign.filter(|_| pressure.is_none()) {
             let (gate, resource) = (spec.name(), sign.resource());
             let known = probes.iter().map(ResourceProbe::resource).collect();
-            return Some(Err(Problem::NoProbe { gate, resource, probed: known }));
+            problems.push(Problem::NoProbe { gate, resource, probed: known });
+            return None;
         }
         let band = Band::new(adaptive.floor_limit(), Limit::MAX);
         let state = FeedbackState {
-            feedback: Feedback::new(rule, adaptive.start_limit(), band, Duration::ZERO),
+            feedback: Feedback::new(rule?, adaptive.start_limit(), band, Duration::ZERO),
             reader: None,
             totals: OutcomeCounts::default(),
             decisions: BTreeMap::new(),
@@ -100,7 +104,7 @@ impl FeedbackProbe {
             fault: None,
             is_active: false,
         };
-        Some(Ok(Self {
+        Some(Self {
             resource,
             gate_name: spec.name(),
             adaptive,
@@ -110,7 +114,11 @@ impl FeedbackProbe {
             measuring: Arc::default(),
             origin: Instant::now(),
             state: Mutex::new(state),
-        }))
+        })
+    }
+
+    pub(super) fn resource(&self) -> Resource {
+        self.resource
     }
 
     pub(super) fn gate_name(&self) -> GateName {
@@ -166,8 +174,8 @@ impl FeedbackProbe {
         self.step()
     }
 
-    /// Reads the outcomes, and lets the rule decide if the window has ended. Returns `true` if the limit has changed, or the rule has
-    /// panicked.
+    /// Reads the outcomes, and lets the rule decide if the window has ended. Returns `true` if the chosen limit is not in force yet, or the
+    /// rule has panicked.
     fn step(&self) -> bool {
         let Some(gate) = self.gate.get() else { return false };
         let status = gate.status();
@@ -203,7 +211,7 @@ impl FeedbackProbe {
         if mode == FeedbackMode::Paused {
             // Another limit is in force, so the samples say nothing about this one.
             feedback.discard_window(now);
-            return feedback.limit() != before;
+            return feedback.limit() != before || !state.unreported.is_empty();
         }
         // The rule may be code of the user. After a panic the next window calls it again.
         match panic::catch_unwind(AssertUnwindSafe(|| feedback.step(now).cloned())) {
@@ -221,7 +229,8 @@ impl FeedbackProbe {
                 return true;
             }
         }
-        state.feedback.limit() != before
+        // A decision that is not reported is not in force, either: the refresh that made it was dropped.
+        state.feedback.limit() != before || !state.unreported.is_empty()
     }
 
     /// Begins the wait of `changed` for its next step, and returns the length of the wait. A window is read about four times, or once
@@ -339,14 +348,8 @@ pub(super) fn create_feedbacks(
     probes: &[Arc<dyn ResourceProbe>],
     problems: &mut Vec<Problem>,
 ) -> Vec<Arc<FeedbackProbe>> {
-    let mut feedbacks = Vec::new();
-    for created in specs.iter().filter_map(|spec| FeedbackProbe::new(spec, rules, probes)) {
-        match created {
-            Ok(feedback) => feedbacks.push(Arc::new(feedback)),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    feedbacks
+    let create = |spec| FeedbackProbe::new(spec, rules, probes, problems).map(Arc::new);
+    specs.iter().filter_map(create).collect()
 }
 
 #[cfg(test)]

@@ -383,7 +383,7 @@ impl Governor {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future before it resolves changes nothing.
+    /// Dropping the future before it resolves changes no limit.
     pub async fn refresh(&self) -> Result<Arc<Resolution>, BuildError> {
         let (resolved, announcement) = self.refresh_damped(&RefreshScope::All, Duration::ZERO).await;
         self.announce(announcement);

@@ -77,6 +77,12 @@ impl Prober {
         self.probes.iter().map(|tracked| Arc::clone(&tracked.probe)).collect()
     }
 
+    /// Returns `true` if the scope contains the probe of a resource.
+    pub(super) fn has_in_scope(&self, scope: &RefreshScope, resource: Resource) -> bool {
+        let index = self.probes.iter().position(|tracked| tracked.resource == resource);
+        index.is_some_and(|index| scope.contains(index))
+    }
+
     /// Measures the probes of the scope concurrently, each in its own task. Returns one result per probe, in their order, and `None` for
     /// each probe that was not measured.
     ///
@@ -206,6 +212,7 @@ impl TrackedProbe {
 
 /// A running measurement, in a task of its own. Dropping it aborts the measurement.
 pub(super) struct MeasurementTask {
+    resource: Resource,
     task: JoinHandle<Result<Measurement, ProbeError>>,
     /// Whether the task has called the probe, or still waits for an earlier call to end.
     has_started: Arc<AtomicBool>,
@@ -214,6 +221,7 @@ pub(super) struct MeasurementTask {
 impl MeasurementTask {
     /// Measures the probe after the measurement that holds the lock, if there is one.
     pub(super) fn spawn(probe: &Arc<dyn ResourceProbe>, measuring: &Arc<Mutex<()>>) -> Self {
+        let resource = probe.resource();
         let (probe, measuring) = (Arc::clone(probe), Arc::clone(measuring));
         let has_started = Arc::new(AtomicBool::new(false));
         let started = Arc::clone(&has_started);
@@ -223,7 +231,7 @@ impl MeasurementTask {
             started.store(true, Ordering::Relaxed);
             probe.measure().await
         });
-        Self { task, has_started }
+        Self { resource, task, has_started }
     }
 
     /// Waits for the result until the deadline. `None` means that the deadline is too far away to be represented.
@@ -238,10 +246,10 @@ impl MeasurementTask {
         };
         match joined {
             Ok(Ok(measured)) => measured.map_err(ProbeFault::Failed),
-            Ok(Err(error)) => Err(ProbeFault::Panicked {
-                message: error
-                    .try_into_panic()
-                    .map_or_else(|error| error.to_string(), |payload| panic_message(&*payload)),
+            Ok(Err(error)) => Err(match error.try_into_panic() {
+                Ok(payload) => ProbeFault::Panicked { message: panic_message(&*payload) },
+                // Only the end of the runtime cancels a task that is waited for.
+                Err(_) => ProbeFault::Failed(ProbeError::new(self.resource, "the runtime has shut down")),
             }),
             Err(_) if self.has_started.load(Ordering::Relaxed) => {
                 Err(ProbeFault::TimedOut { after: probe_deadline })

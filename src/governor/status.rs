@@ -63,7 +63,7 @@ pub struct FeedbackStatus {
     pub rule: AdaptiveRule,
     /// The floor, and the ceiling that is derived from the host.
     pub band: Band,
-    /// The limit that the rule has chosen. The gate has it unless `is_paused`.
+    /// The limit that the rule has chosen. Each refresh that is not rejected applies it to the gate, unless `is_paused`.
     pub limit: Limit,
     /// Whether an operator's setting is in force instead. Meanwhile nothing is decided.
     pub is_paused: bool,

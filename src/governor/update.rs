@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::feedback::FeedbackProbe;
 use super::prober::RefreshScope;
 use super::shares::Shares;
 use super::{DeclaredGates, Governor, GovernorState};
@@ -35,7 +36,10 @@ impl Governor {
         let results = prober.measure(scope).await;
         // No await from here on: a refresh that is dropped has changed nothing.
         let (readings, mut events) = prober.apply(results, rise_after);
-        for feedback in &self.declared().feedbacks {
+        // A decision is reported with the refresh that applies it.
+        let declared = self.declared();
+        let is_measured = |feedback: &&Arc<FeedbackProbe>| prober.has_in_scope(scope, feedback.resource());
+        for feedback in declared.feedbacks.iter().filter(is_measured) {
             let gate = feedback.gate_name();
             let decided = |decision| Event::FeedbackDecided { gate, decision: Box::new(decision) };
             events.extend(feedback.take_unreported().into_iter().map(decided));

@@ -208,10 +208,11 @@ impl Adaptive {
         self
     }
 
-    /// Makes a window count as overloaded if the reading of `resource` was at least `percent` hundredths in it. Then the limit
-    /// falls to nine tenths, whatever the outcomes say, once for each window. Meant for the pressure on this host, such as
-    /// [`Pressure::CPU`](crate::probe::Pressure::CPU), whose probe the governor must have. It is read while a background
-    /// refresh runs, about four times in a window. An unknown reading does not count as overload.
+    /// Makes a window count as overloaded if the reading of `resource` was at least `percent` hundredths in it. The built-in rules then
+    /// lower the limit to nine tenths at the end of the window, whatever the outcomes say. A window without enough outcomes goes on.
+    ///
+    /// Meant for the pressure on this host, such as [`Pressure::CPU`](crate::probe::Pressure::CPU), whose probe the governor must have. It
+    /// is read while a background refresh runs, about four times in a window. An unknown reading does not count as overload.
     ///
     /// # Panics
     ///
@@ -307,21 +308,24 @@ fn parse(given: &str) -> Option<Adaptive> {
 
 /// Parses a duration as `Debug` prints it: a number with `s`, `ms`, `µs` or `ns`, such as `1.5s`.
 fn parse_duration(text: &str) -> Option<Duration> {
-    let units = [("ms", 1_000_000_u64), ("µs", 1_000), ("us", 1_000), ("ns", 1), ("s", 1_000_000_000)];
+    let units = [("ms", 1_000_000), ("µs", 1_000), ("us", 1_000), ("ns", 1), ("s", NANOS_PER_SECOND)];
     let (number, unit) = units.iter().find_map(|(name, nanos)| Some((text.strip_suffix(name)?, *nanos)))?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !is_number(whole) || !is_number(fraction) || number.ends_with('.') {
         return None;
     }
-    let mut nanos = whole.parse::<u64>().ok()?.checked_mul(unit)?;
+    let mut nanos = whole.parse::<u128>().ok()?.checked_mul(unit)?;
     let mut place = unit;
     for digit in fraction.bytes() {
         place /= 10;
-        nanos = nanos.checked_add(u64::from(digit.wrapping_sub(b'0')).checked_mul(place)?)?;
+        nanos = nanos.checked_add(u128::from(digit.wrapping_sub(b'0')).checked_mul(place)?)?;
     }
-    Some(Duration::from_nanos(nanos))
+    let (seconds, rest) = (nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND);
+    Some(Duration::new(seconds.try_into().ok()?, rest.try_into().ok()?))
 }
+
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 /// The error for a text that is not an [`Adaptive`]: what was given, and what is allowed.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,6 +7,7 @@ use super::limit::Limit;
 use super::name::{GateName, Resource, RuleName};
 use super::overrides::Origin;
 use super::path::GatePath;
+use super::reading::Escaped;
 use super::spec::GateSpec;
 
 /// The error of building or resolving a plan, or of building a governor. It lists every problem.
@@ -18,7 +19,7 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    /// Returns the problems, at least one. They are grouped by kind, each group in the order of the plan or of the layers.
+    /// Returns the problems, at least one.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
@@ -117,7 +118,8 @@ pub enum Problem {
         /// The gates of the cycle, each before its parent. The first gate is repeated at the end.
         circle: Vec<GateName>,
     },
-    /// A gate is too many levels below its root. The gates within it are not reported.
+    /// A gate, or the level of its keys, is too many levels below its root. The gates within a gate that is too deep itself are not
+    /// reported.
     #[error(
         "gate `{path}` needs {levels} levels (allowed: at most {}; the keys of a gate are a level of their own)",
         GateSpec::MAX_LEVELS
@@ -165,7 +167,7 @@ pub enum Problem {
     },
     /// The name of an adaptive gate is too long for the name of its feedback.
     #[error(
-        "gate `{gate}` is adaptive, and its feedback is the resource `feedback.{gate}`, whose name is too long (allowed: a gate name of 22 bytes)"
+        "gate `{gate}` is adaptive, and its feedback is the resource `feedback.{gate}`, whose name is too long (allowed: a gate name of at most 22 bytes)"
     )]
     FeedbackName {
         /// The gate.
@@ -243,7 +245,7 @@ pub enum Problem {
         times: usize,
     },
     /// The ledger of a shared gate cannot be used.
-    #[error("gate `{gate}` cannot be shared: {reason}")]
+    #[error("gate `{gate}` cannot be shared: {}", Escaped(reason))]
     Share {
         /// The gate.
         gate: GateName,
@@ -310,7 +312,7 @@ pub enum FindGateError {
     /// The plan does not declare the gate.
     #[error(transparent)]
     UnknownGate(#[from] UnknownGateError),
-    /// The plan declares the gate, but within other gates.
+    /// The plan declares the gate, but at another path.
     #[error("`{given}` is not a gate of the plan: gate `{}` is at `{path}` (allowed: {})", path.gate(), path.accepted())]
     WrongPath {
         /// The path that was given.

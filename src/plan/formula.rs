@@ -15,8 +15,8 @@ use super::name::Resource;
 ///   below 1. It is skipped when the amount is unlimited or unknown, and the explanation reports that.
 ///
 /// The constructors for literals are `const`; the arithmetic is exact and saturates. A base that reads unknown counts as 0, so the
-/// limit is the floor, or 1 without one; [`assume`](Amount::assume) sets a better value. A base that reads unlimited gives
-/// [`Limit::MAX`], regardless of reserves, unless a ceiling or a clamp is lower.
+/// limit is the floor, or 1 without one, unless a clamp is lower; [`assume`](Amount::assume) sets a better value. A base that reads
+/// unlimited gives [`Limit::MAX`], regardless of reserves, unless a ceiling or a clamp is lower.
 ///
 /// ```
 /// use concurrency_governor::{Formula, Resource};

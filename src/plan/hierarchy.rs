@@ -43,16 +43,14 @@ pub(super) fn hierarchy_problems(specs: &[GateSpec], indices: &BTreeMap<GateName
     }
     problems.extend(parent_cycles(specs, indices).into_iter().map(|circle| Problem::ParentCycle { circle }));
 
-    // A gate is reported if it is the first one of its path that is too deep. The gates below it are on the same path, so
-    // there is one problem for each path, and its text stays short.
+    // A gate is reported if its keys are too deep, or if it is the first one of its path that is too deep itself. The gates below that
+    // one are on the same path, so the texts stay short.
     let too_deep = GateSpec::MAX_LEVELS.saturating_add(1);
     for spec in specs {
         let Some(path) = path_within(too_deep, specs, indices, spec.name()) else { continue };
-        let own_levels = path.names().len();
-        let levels = if spec.keys().is_some() { own_levels.saturating_add(1) } else { own_levels };
-        // A gate with keys that is too deep itself is one problem, not two.
-        if levels == too_deep || own_levels == too_deep {
-            problems.push(Problem::TooDeep { path, levels: too_deep });
+        let levels = path.names().len().saturating_add(usize::from(spec.keys().is_some()));
+        if levels >= too_deep {
+            problems.push(Problem::TooDeep { path, levels });
         }
     }
     problems

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::limit::Limit;
+use super::reading::Escaped;
 
 /// The lease of a gate whose limit is shared by many processes, as one more step of its explanation.
 ///
@@ -28,20 +29,20 @@ pub struct LeaseExplanation {
     pub problem: Option<String>,
 }
 
-/// The state of a lease.
+/// The state of a lease. Without a lease, a process still admits what its [policy](super::Unreachable) allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeaseState {
-    /// The ledger has not answered yet. Nothing is admitted.
+    /// The ledger has not answered yet. Nothing is admitted by a lease.
     Starting,
     /// The ledger has granted the block until the deadline.
     Leased,
     /// The ledger does not know all leases yet. It renews leases, and grants nothing new.
     Learning,
-    /// The deadline has passed. Nothing is admitted, and the permits in use are returned as their work ends.
+    /// The deadline has passed. Nothing is admitted by a lease, and the permits in use are returned as their work ends.
     Draining,
-    /// The deadline has passed or there never was a lease, the ledger does not answer, and no permit is in use. Nothing is
-    /// admitted.
+    /// The deadline has passed and no permit is in use, or there never was a lease and an exchange has failed. Nothing is admitted by a
+    /// lease.
     Unreachable,
     /// The gate is closed, and the ledger has the block back.
     Left,
@@ -89,6 +90,6 @@ impl fmt::Display for LeaseExplanation {
             0 => f.write_str(" (limit from the processes)")?,
             version => write!(f, " (limit set by an operator, version {version})")?,
         }
-        problem.as_ref().map_or(Ok(()), |problem| write!(f, ": {problem}"))
+        problem.as_ref().map_or(Ok(()), |problem| write!(f, ": {}", Escaped(problem)))
     }
 }

@@ -133,8 +133,8 @@ impl GateName {
 
 impl_name!(GateName, "gate");
 
-/// The name of a [rule](crate::feedback::Rule) of your own, for [`Adaptive::custom`](crate::Adaptive::custom). The rules are those of
-/// a [`Resource`]'s name.
+/// The name of a [rule](crate::feedback::Rule) of your own, for [`Adaptive::custom`](crate::Adaptive::custom). The syntax is that
+/// of a [`Resource`]'s name.
 ///
 /// ```
 /// use concurrency_governor::plan::RuleName;

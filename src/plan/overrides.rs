@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::debug_as_display::impl_debug_as_display;
 use super::name::GateName;
 use super::path::GatePath;
+use super::reading::Escaped;
 
-/// The operators' settings in ordered layers. The first layer that sets a gate wins; settings of the same gate in later
-/// layers are shadowed.
+/// The operators' settings in ordered layers. The first layer that sets the limit of a gate wins; settings of the same limit in later
+/// layers are shadowed. The bound of the queue and the longest wait are decided in the same way, each separately.
 ///
 /// The order in which you add the layers is their precedence:
 ///
@@ -56,7 +57,7 @@ impl Overrides {
 /// A setting names a gate by its name or by its path from the root, such as `io/messages`. A path must be the gate's path in
 /// the plan: if its parents are wrong, resolving the plan fails.
 ///
-/// A setting is any whole number. 0 becomes 1, and a number above [`Limit::MAX`](crate::Limit::MAX) becomes `Limit::MAX`:
+/// A setting of a limit is any whole number. 0 becomes 1, and a number above [`Limit::MAX`](crate::Limit::MAX) becomes `Limit::MAX`:
 /// each is the nearest limit. The explanation reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -268,8 +269,8 @@ impl Origin {
 /// Prints the layer and the key: `cli`, or `env APP_IO`.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.layer)?;
-        self.key.as_ref().map_or(Ok(()), |key| write!(f, " {key}"))
+        Escaped(&self.layer).fmt(f)?;
+        self.key.as_ref().map_or(Ok(()), |key| write!(f, " {}", Escaped(key)))
     }
 }
 

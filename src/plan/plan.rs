@@ -98,7 +98,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`FindGateError`] if the plan does not declare the gate, or declares it within other gates.
+    /// [`FindGateError`] if the plan does not declare the gate, or declares it at another path.
     pub fn find(&self, given: &GatePath) -> Result<&GateSpec, FindGateError> {
         let path = self.path(given.gate())?;
         if path.is_named_by(given) {
@@ -284,25 +284,53 @@ fn sort_by_dependency(
         }
     }
 
-    // Each remaining gate is on a cycle, or reads a gate that leads to one. Follow unresolved reads from each of them until
-    // a gate repeats. If that gate is on the current path, the rest of the path is a cycle. Otherwise an earlier start
-    // visited the gate, and its cycle is known.
-    let mut cycles = Vec::new();
-    let mut visited: Vec<bool> = unresolved.iter().map(|&count| count == 0).collect();
-    for start in 0..specs.len() {
+    // Each remaining gate is on a cycle, or reads a gate that leads to one.
+    let cycles = find_cycles(&reads, unresolved.iter().map(|&count| count == 0).collect());
+    (order, cycles.iter().map(|cycle| cycle.iter().map(|&index| specs[index].name()).collect()).collect())
+}
+
+/// Finds cycles with a depth-first search: at least one of each strongly connected component that has any, and no two with a common gate.
+/// `reads` has what each gate reads. Gates that are `visited` from the start are left out. Uses no recursion.
+fn find_cycles(reads: &[Vec<usize>], mut visited: Vec<bool>) -> Vec<Vec<usize>> {
+    let mut cycles: Vec<Vec<usize>> = Vec::new();
+    let mut is_reported = vec![false; reads.len()];
+    // The place of each gate on the current path.
+    let mut places: Vec<Option<usize>> = vec![None; reads.len()];
+    for start in 0..reads.len() {
+        // The path from the start, and for each gate of it the reads that are still to be followed.
         let mut path: Vec<usize> = Vec::new();
-        let mut current = Some(start);
-        while let Some(index) = current.filter(|&index| !visited[index]) {
-            visited[index] = true;
-            path.push(index);
-            current = reads[index].iter().copied().find(|&read| unresolved[read] > 0);
-        }
-        if let Some(first) = current.and_then(|index| path.iter().position(|&on_path| on_path == index)) {
-            let cycle = path[first..].iter().chain(current.iter());
-            cycles.push(cycle.map(|&index| specs[index].name()).collect());
+        let mut unfollowed: Vec<std::slice::Iter<'_, usize>> = Vec::new();
+        let mut next = Some(start);
+        loop {
+            if let Some(index) = next.filter(|&index| !visited[index]) {
+                visited[index] = true;
+                places[index] = Some(path.len());
+                path.push(index);
+                unfollowed.push(reads[index].iter());
+            }
+            let Some(reads) = unfollowed.last_mut() else { break };
+            next = reads.next().copied();
+            let Some(read) = next else {
+                unfollowed.pop();
+                if let Some(left) = path.pop() {
+                    places[left] = None;
+                }
+                continue;
+            };
+            // A read of a gate on the path closes a cycle. One that shares a gate with a reported cycle is not reported: gates
+            // that read each other in many ways would give very many.
+            if let Some(place) = places[read] {
+                let cycle = &path[place..];
+                if cycle.iter().rev().all(|&index| !is_reported[index]) {
+                    for &index in cycle {
+                        is_reported[index] = true;
+                    }
+                    cycles.push(cycle.iter().copied().chain([read]).collect());
+                }
+            }
         }
     }
-    (order, cycles)
+    cycles
 }
 
 /// Returns the gates whose limits a gate's formula reads.

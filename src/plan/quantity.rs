@@ -12,7 +12,8 @@ use super::debug_as_display::impl_debug_as_display;
 ///
 /// The text format is that of Kubernetes: a decimal number, then a suffix `n`, `u`, `m`, `k`, `M`, `G`, `T`, `P`, `E`,
 /// or `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`, or an exponent (`1e3`). A number that is not a multiple of 0.001 is rejected, not
-/// rounded. `Display` prints the shortest exact form; [`plain`](Self::plain) prints digits without a suffix.
+/// rounded. `Display` prints a whole number with the greatest suffix that divides it (`Ki` from 1 MiB on), and
+/// digits otherwise; [`plain`](Self::plain) always prints digits.
 ///
 /// ```
 /// use concurrency_governor::Quantity;
@@ -193,13 +194,16 @@ fn parse(given: &str) -> Result<Quantity, QuantityFault> {
     }
     let (units, exponent) = scale_of(suffix)?;
 
-    // The decimal places move into the exponent. Thousandths are three powers of ten below the unit.
-    let fraction = fraction.trim_end_matches('0');
+    // The decimal places move into the exponent, and so do the zeros at the end. Thousandths are three powers of ten below the unit.
     let places = i64::try_from(fraction.len()).map_err(|_| QuantityFault::TooFine)?;
-    let exponent = exponent.saturating_add(3).saturating_sub(places);
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_end_matches('0');
+    let zeros = digits.len().saturating_sub(significant.len());
+    let zeros = i64::try_from(zeros).map_err(|_| QuantityFault::TooGreat)?;
+    let exponent = exponent.saturating_add(3).saturating_sub(places).saturating_add(zeros);
     let too_long = if exponent < 0 { QuantityFault::TooFine } else { QuantityFault::TooGreat };
     let mut mantissa: u128 = 0;
-    for digit in whole.bytes().chain(fraction.bytes()) {
+    for digit in significant.bytes() {
         let digit = u128::from(digit.saturating_sub(b'0'));
         mantissa = mantissa.checked_mul(10).and_then(|m| m.checked_add(digit)).ok_or(too_long)?;
     }
@@ -209,18 +213,16 @@ fn parse(given: &str) -> Result<Quantity, QuantityFault> {
         return Ok(Quantity::ZERO);
     }
 
-    // A positive power multiplies. A negative power must divide without a remainder.
-    let scaled = mantissa.checked_mul(units.into()).ok_or(QuantityFault::TooGreat)?;
-    let power = u32::try_from(exponent.unsigned_abs()).ok().and_then(|power| 10_u128.checked_pow(power));
-    let thousandths = if exponent >= 0 {
-        power.and_then(|power| scaled.checked_mul(power)).ok_or(QuantityFault::TooGreat)?
-    } else {
-        let power = power.ok_or(QuantityFault::TooFine)?;
-        match scaled.checked_rem(power) {
-            Some(0) => scaled.checked_div(power).ok_or(QuantityFault::TooFine)?,
-            _ => return Err(QuantityFault::TooFine),
-        }
-    };
+    // A negative power must divide without a remainder. It is cancelled factor by factor, so that no product overflows first.
+    let mut factors = [mantissa, units.into()];
+    for divisor in (exponent..0).flat_map(|_| [2, 5]) {
+        let factor = factors.iter_mut().find(|factor| factor.checked_rem(divisor) == Some(0));
+        let factor = factor.ok_or(QuantityFault::TooFine)?;
+        *factor = factor.checked_div(divisor).ok_or(QuantityFault::TooFine)?;
+    }
+    let power = u32::try_from(exponent.max(0)).ok().and_then(|power| 10_u128.checked_pow(power));
+    let product = factors.into_iter().try_fold(power.ok_or(QuantityFault::TooGreat)?, u128::checked_mul);
+    let thousandths = product.ok_or(QuantityFault::TooGreat)?;
     u64::try_from(thousandths).map(Quantity::from_thousandths).map_err(|_| QuantityFault::TooGreat)
 }
 
@@ -258,7 +260,7 @@ impl UnitSuffix {
     }
 }
 
-/// The suffixes in the order of their units: the last one that divides a number gives its shortest form.
+/// The suffixes in the order of their units. A number prints with the last one that divides it.
 const SUFFIXES: [UnitSuffix; 12] = [
     UnitSuffix::new("k", 1000),
     UnitSuffix { text: "Ki", units: 1 << 10, prints_from: 1 << 20 },
@@ -309,6 +311,8 @@ mod tests {
             ("0E", 0),
             ("0e99999999", 0),
             ("+1.5", 1500),
+            ("1000000000000000000000000000000000000000000000e-45", 1000),
+            ("1.000000000476837158203125Pi", (1 << 50) * 1000 + (1 << 29)),
         ] {
             assert_eq!(thousandths(given), Ok(expected), "{given}");
         }
@@ -339,12 +343,13 @@ mod tests {
             ("1E", QuantityFault::TooGreat),
             ("1e99999999999999999", QuantityFault::TooGreat),
             (&"9".repeat(5000), QuantityFault::TooGreat),
+            (&format!("1{}n", "0".repeat(45)), QuantityFault::TooGreat),
         ] {
             assert_eq!(thousandths(given), Err(fault), "{given}");
         }
     }
 
-    /// A quantity prints in its shortest exact form. `Ki` starts at 1 MiB, since 1024 is a usual number of descriptors.
+    /// A quantity prints with the greatest suffix that divides it. `Ki` starts at 1 MiB, since 1024 is a usual number of descriptors.
     #[test]
     fn quantity_prints_its_shortest_exact_form() {
         for text in

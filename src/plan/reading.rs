@@ -146,15 +146,15 @@ impl Source {
 /// Prints `path: raw`, then the meaning and the level where they are set.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, Escaped(&self.raw))?;
+        write!(f, "{}: {}", Escaped(&self.path), Escaped(&self.raw))?;
         if let Some(meaning) = self.meaning {
             write!(f, ", {meaning}")?;
         }
-        self.level.as_ref().map_or(Ok(()), |level| write!(f, " (level {level})"))
+        self.level.as_ref().map_or(Ok(()), |level| write!(f, " (level {})", Escaped(level)))
     }
 }
 
-/// Displays a text with its control characters escaped, so that it cannot steer the terminal on which it is printed.
+/// Displays a text with its control characters escaped, so that it stays on one line and cannot control the terminal.
 pub(crate) struct Escaped<'t>(pub(crate) &'t str);
 
 impl fmt::Display for Escaped<'_> {

@@ -11,7 +11,7 @@ use super::name::{GateName, Resource};
 use super::overrides::{Origin, Overrides, Policy};
 use super::path::GatePath;
 use super::queue_bounds::QueueBounds;
-use super::reading::{Measurement, Reading, Readings};
+use super::reading::{Escaped, Measurement, Reading, Readings};
 use super::spec::GateSpec;
 
 /// The limits of a plan on one host: an explained limit for each gate, and the readings that were used.
@@ -207,7 +207,7 @@ impl fmt::Display for Explanation {
         write!(f, "{path} = {limit}: {decision}")?;
         match decision {
             Decision::Derived => write!(f, ", `{}` decides", binding.text())?,
-            Decision::Overridden { .. } => write!(f, ", derived {}", derivation.limit())?,
+            Decision::Overridden { .. } => write!(f, ", derived {}", derivation.ceiling())?,
         }
         // If the base is unknown, its remark explains the limit better than that of the floor which decides.
         let base = &derivation.parts()[0];
@@ -290,8 +290,8 @@ impl FeedbackExplanation {
         self.adaptive.start_limit().max(self.floor()).min(self.ceiling)
     }
 
-    /// Returns the choice in force as a measurement. Its source has the last decision with its reason and its numbers. `None` before the
-    /// first choice, and outside of a governor.
+    /// Returns the choice in force as a measurement. Its source has the last decision with its reason and its numbers. Before the first
+    /// decision it has no source. `None` outside of a governor.
     #[must_use]
     pub fn measurement(&self) -> Option<&Measurement> {
         self.measurement.as_ref()
@@ -303,7 +303,7 @@ impl fmt::Display for FeedbackExplanation {
         write!(f, "rule {}, from {} to {}", self.adaptive.rule(), self.floor(), self.ceiling)?;
         let sources = self.measurement.iter().flat_map(Measurement::sources);
         match sources.last() {
-            Some(source) => write!(f, ": {}", source.raw()),
+            Some(source) => write!(f, ": {}", Escaped(source.raw())),
             None => write!(f, ": starts at {}", self.start()),
         }
     }
@@ -320,7 +320,7 @@ pub enum Decision {
         origin: Origin,
         /// The value as it was given.
         value: usize,
-        /// The relation of the value to the derived limit.
+        /// The relation of the value to the derived limit before feedback.
         standing: Standing,
     },
 }
@@ -346,7 +346,7 @@ impl fmt::Display for Decision {
     }
 }
 
-/// The relation of an operator's setting to the derived limit.
+/// The relation of an operator's setting to the derived limit, which is that [before feedback](Derivation::ceiling).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Standing {

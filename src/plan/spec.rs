@@ -316,9 +316,10 @@ impl GateSpec {
     }
 
     /// Returns what the last step of the formula of an adaptive gate reads: the limit that feedback chooses, or the start before the
-    /// first choice.
+    /// first choice. A start below the floor counts as the floor.
     pub(super) fn feedback_amount(&self) -> Option<Amount> {
-        let start = self.adaptive?.start_limit();
+        let adaptive = self.adaptive?;
+        let start = adaptive.start_limit().max(adaptive.floor_limit());
         Some(Resource::feedback(self.name)?.times(1).assume(start.get().into()))
     }
 

@@ -15,14 +15,14 @@ pub enum Unreachable {
     #[default]
     Closed,
     /// Each process has `permits` of its own, always, with a lease or without one. They are subtracted from the limit in
-    /// advance, so the ledger shares only the rest, `limit - permits * processes`. The ledger shows the rest as its limit, and
-    /// an operator sets the rest. A process uses its own permits before those of its lease.
+    /// advance, so the ledger shares only the rest, `limit - permits * processes`. The limit in the ledger, which an
+    /// operator can set, is this rest. A process uses its own permits before those of its lease.
     ///
     /// The limit of the fleet is kept, as long as at most `processes` processes run.
     Reserved {
-        /// The permits of each process.
+        /// The permits of each process, at least 1.
         permits: u32,
-        /// The largest number of processes.
+        /// The largest number of processes, at least 1.
         processes: u32,
     },
     /// The local limit, once an exchange has failed and the lease has ended. **The limit of the fleet is not kept:** `N` processes then

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::status::DiscardReason;
-use crate::plan::GateName;
+use crate::plan::{Escaped, GateName};
 
 /// An event of a pool, sent to its [observers](super::PoolBuilder::observer). It prints as one line.
 ///
@@ -83,10 +83,10 @@ impl fmt::Display for PoolEvent {
         match self {
             Self::Created { gate, took } => write!(f, "pool {gate}: item created in {took:?}"),
             Self::CreateFailed { gate, error } => {
-                write!(f, "pool {gate}: {error}")?;
+                write!(f, "pool {gate}: {}", Escaped(&error.to_string()))?;
                 let mut cause = error.source();
                 while let Some(error) = cause {
-                    write!(f, ": {error}")?;
+                    write!(f, ": {}", Escaped(&error.to_string()))?;
                     cause = error.source();
                 }
                 Ok(())

@@ -15,7 +15,7 @@ use super::tasks::Tasks;
 
 /// Writes everything that the probes read of the running host into a directory for [`Roots::at`]. The probes give the
 /// same readings there as here, except for what only a system call returns: the open descriptors, and the memory if
-/// `/proc/meminfo` is hidden. Returns the paths of the written files.
+/// `/proc/meminfo` is hidden. A file that is hidden or cannot be read here does not exist there. Returns the paths of the written files.
 ///
 /// The directory is created if it does not exist. The files contain what the kernel tells this process about itself
 /// and about the host: names of cgroups, mount points, limits and usage. They contain no environment variables, and

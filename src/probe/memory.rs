@@ -24,8 +24,8 @@ use crate::plan::{Measurement, Resource};
 ///    host share.
 /// 2. The memory of the NUMA nodes in `Mems_allowed_list` of `/proc/self/status`, if not all nodes are allowed.
 /// 3. The limit of every cgroup that contains the process, from the mount point down: `memory.max` in cgroup v2,
-///    `memory.limit_in_bytes` in v1. In v1, not the limits above a cgroup whose `memory.use_hierarchy` is 0, and if a
-///    level could not be read or is hidden, also `hierarchical_memory_limit` of `memory.stat`. A limit of 0 is a limit.
+///    `memory.limit_in_bytes` in v1. In v1, not the limit of an ancestor whose `memory.use_hierarchy` is 0, nor those above
+///    it, and if a level could not be read or is hidden, also `hierarchical_memory_limit` of `memory.stat`. A limit of 0 is a limit.
 /// 4. The soft limits `RLIMIT_AS` of the address space and `RLIMIT_DATA` of private writable memory.
 ///
 /// **Reading:** always finite. If no limit is found, the result is an error.
@@ -157,7 +157,8 @@ impl Memory {
     /// what is in use. So it is never more than the memory that [`Memory::new`] measures.
     ///
     /// The usage of a cgroup includes file pages, which the kernel reclaims when the memory is needed. So what is left of
-    /// its limit is a lower bound, and the bound of the measurement is [`AtLeast`](crate::plan::Bound::AtLeast).
+    /// its limit is a lower bound. If it is the lowest, the bound of the measurement is [`AtLeast`](crate::plan::Bound::AtLeast), unless
+    /// something makes it [`AtMost`](crate::plan::Bound::AtMost).
     ///
     /// # Errors
     ///

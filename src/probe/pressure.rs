@@ -103,8 +103,8 @@ impl Pressure {
         }
     }
 
-    /// Makes [`changed`](ResourceProbe::changed) resolve when tasks stalled for `stall` within `window`. Without this
-    /// call, it never resolves.
+    /// Makes [`changed`](ResourceProbe::changed) resolve when tasks stalled for `stall` within `window`, or for `stall` in total since
+    /// an earlier call. Without `when_stalled`, it never resolves.
     ///
     /// The kernel watches the stalls by a PSI trigger and notifies at most once per window. It accepts windows of 500
     /// ms to 10 s, from an unprivileged process only multiples of 2 s, and no stall longer than the window. If the

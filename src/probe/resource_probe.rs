@@ -63,7 +63,7 @@ pub trait ResourceProbe: Send + Sync {
     ///
     /// Implement it for a reading that is taken over the time since the last one, such as a share of time. Each gate whose overload is
     /// [declared](crate::Adaptive::overload_at) by the resource reads a probe of its own, so that no reading elsewhere shortens its
-    /// interval. It is called when the gate is declared.
+    /// interval. It is called when the governor is built or the gate is added.
     fn with_own_interval(&self) -> Option<Arc<dyn ResourceProbe>> {
         None
     }

@@ -40,6 +40,18 @@ fn explain_shows_the_band() {
     assert_eq!(gate["feedback"], expected);
 }
 
+/// A setting is shown beside the limit with which it is compared: that before feedback.
+#[test]
+fn a_setting_is_shown_beside_the_limit_before_feedback() {
+    let directory = plan();
+    let printed = succeed(&mut explain(&directory, &["--set", "upstream=100"]));
+    assert!(
+        printed.contains("upstream    100       64  set to 100 by --set (above the derived limit)"),
+        "{printed}"
+    );
+    assert!(printed.contains("--set sets 100, above the derived limit 64"), "{printed}");
+}
+
 /// The flag replaces the declaration of the plan, or removes it.
 #[test]
 fn a_flag_replaces_the_declaration() {

@@ -126,7 +126,7 @@ fn a_long_name_is_reported() {
     let json = r#"{"gates": {"a-name-of-23-characters": {"formula": "8", "adaptive": "latency"}}}"#;
     let problems = problems_of(json);
     assert!(
-        problems[0].contains("whose name is too long (allowed: a gate name of 22 bytes)"),
+        problems[0].contains("whose name is too long (allowed: a gate name of at most 22 bytes)"),
         "{problems:?}"
     );
 }

@@ -151,13 +151,19 @@ async fn the_local_limit_replaces_a_lost_lease() {
     assert_eq!(gate.acquire_many(3).await.unwrap().weight(), 3);
 }
 
-/// A reserve of the whole limit is rejected.
+/// A reserve of nothing, which has no text that parses, and a reserve of the whole limit are rejected.
 #[test]
-fn a_reserve_is_less_than_the_limit() {
-    let share = share(&MemoryLedger::new(), 4).unreachable(TWO_OF_EACH);
-    let error = share.open(IO).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "the share of gate `io` reserves 2 permits for each of 2 processes, and its limit is 4 (allowed: a sum below the limit)"
-    );
+fn a_reserve_is_more_than_nothing_and_less_than_the_limit() {
+    for (permits, processes) in [(2, 2), (2, 3), (0, 2), (2, 0)] {
+        let reserved = Unreachable::Reserved { permits, processes };
+        let share = share(&MemoryLedger::new(), 4).unreachable(reserved);
+        let error = share.open(IO).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "the share of gate `io` reserves {permits} permits for each of {processes} processes, and its limit is 4 \
+                 (allowed: a sum of at least 1 and below the limit)"
+            )
+        );
+    }
 }

@@ -9,9 +9,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use concurrency_governor::event::Observer;
+use concurrency_governor::event::{Observer, ProbeFault};
 use concurrency_governor::governor::RefreshPolicy;
 use concurrency_governor::plan::Policy;
+use concurrency_governor::probe::ProbeError;
 use concurrency_governor::{OverrideLayer, Overrides};
 
 use super::*;
@@ -47,6 +48,23 @@ fn calling_waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
 
 fn set_io(limit: usize) -> Overrides {
     Overrides::new().then(OverrideLayer::new("cli").set(IO, limit))
+}
+
+/// An event stays on one line, whatever a probe says.
+#[test]
+fn foreign_texts_of_an_event_are_escaped() {
+    let error = ProbeError::new(Resource::CPU, "on\nfire").caused_by("a\u{1b}[2J cause");
+    let kept = Reading::Unknown;
+    for (fault, text) in [
+        (
+            ProbeFault::Panicked { message: "left: 1\nright: 2".into() },
+            "the probe panicked: left: 1\\nright: 2",
+        ),
+        (ProbeFault::Failed(error), "cannot measure cpu: on\\nfire: a\\u{1b}[2J cause"),
+    ] {
+        let event = Event::ProbeFailed { resource: Resource::CPU, fault, kept };
+        assert_eq!(event.to_string(), format!("cpu: {text}; keeping unknown"));
+    }
 }
 
 /// The numbers count from 1 without gaps, over builds, changes of the overrides, refreshes and rejections. Rejected

@@ -114,6 +114,25 @@ async fn a_hanging_probe_affects_no_other_probe() {
     assert_eq!(limit_of(&governor, WORKERS), 9);
 }
 
+/// A measurement that the end of its runtime cancels has not panicked.
+#[test]
+fn a_measurement_is_cancelled_with_its_runtime() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (probe, log) = (cpu(4), EventLog::default());
+    let governor = runtime.block_on(build_governor(&probe, &log));
+    probe.hang();
+    let refreshing = thread::spawn({
+        let (governor, runtime) = (governor.clone(), runtime.handle().clone());
+        move || runtime.block_on(governor.refresh())
+    });
+    while probe.measures() < 2 {
+        thread::yield_now();
+    }
+    runtime.shutdown_background();
+    refreshing.join().unwrap().unwrap();
+    assert_eq!(log.take(), ["cpu: cannot measure cpu: the runtime has shut down; keeping 4"]);
+}
+
 /// A probe that blocks its thread beyond the deadline is not called again until it returns, because each call would block
 /// one more thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

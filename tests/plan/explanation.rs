@@ -1,9 +1,14 @@
 //! Explanations: their text in one line and in full, and their parts.
 
-use concurrency_governor::plan::{Decision, Effect, Operand, Policy, Standing};
+use std::time::Duration;
+
+use concurrency_governor::plan::{
+    Decision, Effect, LeaseExplanation, LeaseState, Measurement, Operand, Policy, Problem, Source, Standing,
+};
 use concurrency_governor::preset::astrid::{BLOCKING, IO, POOL};
 use concurrency_governor::{
-    Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Quantity, Reading, Readings, Resource,
+    Adaptive, Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Quantity, Reading,
+    Readings, Resource,
 };
 
 use crate::support::{astrid, host, in_full, lines, plan_of};
@@ -82,6 +87,66 @@ pool = 8: set to 9 by file (lowered to the derived limit), derived 8, shadows en
     floor 8                        8  <- would decide
     ceiling 64                     8";
     assert_eq!(in_full(&astrid(2, 50, &overrides)), expected);
+}
+
+/// A setting of an adaptive gate is compared with the limit before feedback, so that one is printed.
+#[test]
+fn setting_of_an_adaptive_gate_prints_the_limit_before_feedback() {
+    let gate = GateSpec::new("up", Formula::fixed(100)).adaptive(Adaptive::latency());
+    for (value, policy, text) in [
+        (60, Policy::Clamp, "up = 60: set to 60 by cli, derived 100"),
+        (300, Policy::Clamp, "up = 100: set to 300 by cli (lowered to the derived limit), derived 100"),
+        (300, Policy::Trust, "up = 300: set to 300 by cli (above the derived limit), derived 100"),
+    ] {
+        let overrides = Overrides::new().then(OverrideLayer::new("cli").set(gate, value).policy(policy));
+        let resolution = Plan::new([gate]).unwrap().resolve(&Readings::new(), &overrides).unwrap();
+        assert_eq!(resolution.explain(gate).unwrap().to_string(), text);
+    }
+}
+
+/// The start of an adaptive gate is the nearest limit of its band, also in a resolution without a governor.
+#[test]
+fn start_is_in_the_band() {
+    for (start, floor, ceiling, expected) in [(2, 4, 64, 4), (2, 40, 10, 10), (20, 4, 10, 10), (8, 4, 10, 8)]
+    {
+        let adaptive = Adaptive::latency().start(start).floor(floor);
+        let gate = GateSpec::new("up", Formula::fixed(ceiling)).adaptive(adaptive);
+        let resolution = Plan::new([gate]).unwrap().resolve(&Readings::new(), &Overrides::new()).unwrap();
+        let explanation = resolution.explain(gate).unwrap();
+        assert_eq!(explanation.limit().get(), expected, "{explanation:#}");
+        assert_eq!(explanation.feedback().unwrap().start(), explanation.limit());
+    }
+}
+
+/// Texts from elsewhere stay on the line, and cannot control the terminal.
+#[test]
+fn foreign_texts_are_escaped() {
+    let gate = GateSpec::new("up", Formula::fixed(100)).adaptive(Adaptive::latency());
+    let overrides = Overrides::new().then(OverrideLayer::new("file\u{1b}[2J").set_from(gate, 60, "a\nb"));
+    let source = Source::new("/sys/\u{1b}[2J/x", "1\n2").at_level("/a\nb");
+    assert_eq!(source.to_string(), "/sys/\\u{1b}[2J/x: 1\\n2 (level /a\\nb)");
+    let readings = Readings::new()
+        .with(Resource::feedback(gate.name()).unwrap(), Measurement::new(Reading::whole(20)).source(source));
+    let resolution = Plan::new([gate]).unwrap().resolve(&readings, &overrides).unwrap();
+    let full = format!("{:#}", resolution.explain(gate).unwrap());
+    assert!(full.starts_with("up = 60: set to 60 by file\\u{1b}[2J a\\nb, derived 100\n"), "{full}");
+    assert!(full.ends_with("\n    rule latency, from 4 to 100: 1\\n2"), "{full}");
+
+    let reason = "the ledger failed:\nDETAIL".to_owned();
+    let lease = LeaseExplanation {
+        name: "prod/up".into(),
+        limit: Limit::new(200),
+        version: 0,
+        block: 0,
+        without_lease: 0,
+        remaining: Duration::ZERO,
+        state: LeaseState::Starting,
+        problem: Some(reason.clone()),
+    };
+    let problem = Problem::Share { gate: gate.name(), reason };
+    for text in [lease.to_string(), problem.to_string()] {
+        assert!(text.ends_with(": the ledger failed:\\nDETAIL"), "{text}");
+    }
 }
 
 /// The table reports, beside each part, what was assumed, skipped, out of range or unknown.

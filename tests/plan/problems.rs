@@ -154,6 +154,28 @@ fn each_cycle_is_reported() {
     );
 }
 
+/// A gate that reads two cycles hides neither of them. The second one may be its own.
+#[test]
+fn cycle_behind_another_is_reported() {
+    let gate = |name, formula: &str| GateSpec::new(name, formula.parse().unwrap());
+    let ring = [gate("a", "gate b"), gate("b", "gate a")];
+    let own = [gate("d", "gate a | at most gate e"), gate("e", "gate d")];
+    let reader = [gate("r", "gate a | at most gate s"), gate("s", "gate t"), gate("t", "gate s")];
+    for (specs, cycles) in [
+        ([&ring[..], &own].concat(), ["a reads b reads a", "d reads e reads d"]),
+        ([&own[..], &ring].concat(), ["a reads b reads a", "d reads e reads d"]),
+        ([&ring[..], &reader].concat(), ["a reads b reads a", "s reads t reads s"]),
+        ([&reader[..], &ring].concat(), ["a reads b reads a", "s reads t reads s"]),
+    ] {
+        let error = Plan::new(specs).unwrap_err();
+        let lines: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+        let expected = cycles.map(|cycle| {
+            format!("gates read each other's limits in a cycle: {cycle} (remove one of these references)")
+        });
+        assert_eq!(lines, expected);
+    }
+}
+
 /// A chain of 50 000 gates resolves in both orders of declaration, and is rejected if it is closed to a cycle. No
 /// recursion is involved.
 #[test]

@@ -1,6 +1,8 @@
 //! Names, quantities, limits and readings: their texts, their conversions and their errors.
 
-use concurrency_governor::{GateName, Limit, Quantity, Reading, Resource};
+use std::time::Duration;
+
+use concurrency_governor::{Adaptive, GateName, Limit, Quantity, Reading, Resource};
 
 /// A text that is not a name, a quantity or a limit is rejected in one line: the text, the reason, and what is allowed.
 #[test]
@@ -68,4 +70,21 @@ fn readings_and_quantities_print_and_convert() {
     assert_eq!(Quantity::MAX.saturating_add(Quantity::whole(1)), Quantity::MAX);
     assert_eq!(Quantity::ZERO.saturating_sub(Quantity::whole(1)), Quantity::ZERO);
     assert_eq!(format!("{:?}", Quantity::whole(512 << 20)), "Quantity(536870912)");
+}
+
+/// An adaptive limit parses as it prints, whatever the duration of its rule.
+#[test]
+fn durations_of_a_rule_round_trip() {
+    for duration in [
+        Duration::ZERO,
+        Duration::from_nanos(1),
+        Duration::from_millis(1500),
+        Duration::from_nanos(u64::MAX),
+        Duration::from_secs(u64::MAX),
+        Duration::MAX,
+    ] {
+        let adaptive = Adaptive::aimd(duration);
+        assert_eq!(adaptive.to_string().parse::<Adaptive>().unwrap(), adaptive);
+    }
+    assert!("aimd 18446744073709551616s".parse::<Adaptive>().is_err());
 }

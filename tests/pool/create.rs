@@ -282,6 +282,14 @@ async fn returned_item_serves_a_waiter_during_creation() {
     assert_eq!((status.idle, status.totals.created), (3, 3), "an item that no waiter needs is not idle");
 }
 
+/// An event stays on one line, whatever the error of a constructor says.
+#[test]
+fn foreign_texts_of_an_event_are_escaped() {
+    let error = Arc::new(std::io::Error::other("refused\nDETAIL"));
+    let event = PoolEvent::CreateFailed { gate: GateName::new("db"), error };
+    assert_eq!(event.to_string(), "pool db: refused\\nDETAIL");
+}
+
 /// The drop of the manager's error is user code: it may use the pool, and it may panic. A replaced error takes no item, waiter or slot
 /// with it.
 #[tokio::test(start_paused = true)]

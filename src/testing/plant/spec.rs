@@ -9,8 +9,8 @@ use crate::plan::debug_as_display::impl_debug_as_display;
 
 /// A server and its clients.
 ///
-/// It parses from a text: items with commas between them, or the name of a [standard plant](super::STANDARD_PLANTS) and then items. An item
-/// with `@20s` at its end takes effect at that instant.
+/// It parses from a text: items with commas between them, or the name of a [standard plant](super::STANDARD_PLANTS) and then items.
+/// `workers`, `service` and `rate` with `@20s` at their end take effect at that instant.
 ///
 /// | item | meaning | default |
 /// |---|---|---|

@@ -75,6 +75,22 @@ async fn a_rule_that_is_not_added_is_a_problem() {
     );
 }
 
+/// An unknown rule does not hide that the sign of overload has no probe.
+#[tokio::test]
+async fn each_problem_of_a_declaration_is_reported() {
+    let adaptive = Adaptive::custom(OURS).overload_at(Resource::CPU, 20);
+    let spec = GateSpec::new("upstream", Formula::fixed(64)).adaptive(adaptive);
+    let error = Governor::builder().gate(spec).build().await.unwrap_err();
+    let lines: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "gate `upstream` follows the rule `ours`, which is not added (there is none): add it with `GovernorBuilder::rule`",
+            "gate `upstream` reads `cpu`, which no probe measures (there are probes for none)",
+        ]
+    );
+}
+
 /// The name of an adaptive gate must fit into the name of its feedback.
 #[tokio::test]
 async fn a_name_that_is_too_long_is_a_problem() {
@@ -85,7 +101,7 @@ async fn a_name_that_is_too_long_is_a_problem() {
     let governor = Governor::builder().gate(declare(22)).build().await.unwrap();
     assert_eq!(governor.feedbacks().count(), 1);
     let error = Plan::new([declare(23)]).unwrap_err().to_string();
-    assert!(error.ends_with("whose name is too long (allowed: a gate name of 22 bytes)"), "{error}");
+    assert!(error.ends_with("whose name is too long (allowed: a gate name of at most 22 bytes)"), "{error}");
     assert!(Governor::builder().gate(declare(23)).build().await.is_err());
 }
 

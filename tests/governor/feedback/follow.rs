@@ -1,5 +1,10 @@
 //! The limit of the gate follows the decisions, the host and the settings.
 
+use async_trait::async_trait;
+use concurrency_governor::ResourceProbe;
+use concurrency_governor::plan::Measurement;
+use concurrency_governor::probe::ProbeError;
+
 use super::*;
 
 /// A rise takes effect with the decision, although the rises of other readings must last. The explanation has the band and the decision
@@ -81,7 +86,7 @@ async fn a_setting_pauses_feedback() {
     assert_eq!((feedback.limit.get(), feedback.history.iter().len()), (16, 0));
     assert!(feedback.outcomes.successes > 20_000, "{:?}", feedback.outcomes);
     let explanation = governor.resolution().explain(UPSTREAM).unwrap().to_string();
-    assert_eq!(explanation, "upstream = 100: set to 100 by admin, derived 16");
+    assert_eq!(explanation, "upstream = 100: set to 100 by admin, derived 512");
 
     governor.set_overrides(Overrides::new()).unwrap();
     assert_eq!(limit_of(&governor, UPSTREAM), 16);
@@ -125,6 +130,43 @@ async fn an_explicit_refresh_decides() {
     assert_eq!(limit_of(&governor, UPSTREAM), 16);
     governor.refresh().await.unwrap();
     assert_eq!(limit_of(&governor, UPSTREAM), 32);
+}
+
+/// A decision of an explicit refresh that is dropped takes effect with the next step of the background refresh.
+#[tokio::test(start_paused = true)]
+async fn a_decision_of_a_dropped_refresh_takes_effect() {
+    /// The mock, without reports of changes. A report would start a full refresh, which applies the decision.
+    struct SilentProbe(MockProbe);
+
+    #[async_trait]
+    impl ResourceProbe for SilentProbe {
+        fn resource(&self) -> Resource {
+            self.0.resource()
+        }
+
+        async fn measure(&self) -> Result<Measurement, ProbeError> {
+            self.0.measure().await
+        }
+    }
+
+    let (host, log) = (cpu(8), EventLog::default());
+    let builder = Governor::builder().gate(UPSTREAM).probe(SilentProbe(host.clone()));
+    let builder = builder.observer(log.observer());
+    let governor = builder.build().await.unwrap();
+    let _refresh = governor.spawn_refresh(POLICY.every(Duration::from_secs(3600)));
+    // The background refresh reads the outcomes after 1 s, when there are none yet, and again after 2 s.
+    sleep(Duration::from_millis(950)).await;
+    call(&governor.gate(UPSTREAM).unwrap(), 32, 100, Outcome::Success, 0.75).await;
+    host.hang();
+    timeout(Duration::from_millis(100), governor.refresh()).await.unwrap_err();
+    assert_eq!(feedback_of(&governor, UPSTREAM).limit.get(), 17);
+    assert_eq!((limit_of(&governor, UPSTREAM), log.take()), (16, vec![]));
+
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(limit_of(&governor, UPSTREAM), 17);
+    let events = log.take();
+    assert!(events[1].starts_with("gate upstream: feedback 16 -> 17: "), "{events:?}");
+    assert_eq!((events.len(), &*events[2]), (3, "gate upstream: limit 16 -> 17"));
 }
 
 /// The recorded decisions of a gate replay to the same limits.

@@ -12,7 +12,7 @@ use concurrency_governor::feedback::Outcome;
 use concurrency_governor::governor::{FeedbackStatus, RefreshPolicy};
 use concurrency_governor::{Adaptive, Gate, GateSpec, OverrideLayer, Overrides};
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 

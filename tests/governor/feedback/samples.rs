@@ -34,7 +34,7 @@ async fn what_has_no_outcome_is_no_sample() {
 
     // The work is dropped.
     let work = gate.request().observe(std::future::pending::<()>(), |()| Outcome::Success);
-    assert!(tokio::time::timeout(second, work).await.is_err());
+    assert!(timeout(second, work).await.is_err());
     // The work panics, and so does the classification.
     let panicking = gate.clone();
     let work = async move { panicking.request().observe(async { panic!() }, |()| Outcome::Success).await };
@@ -51,7 +51,7 @@ async fn what_has_no_outcome_is_no_sample() {
     let expired = gate.request().max_wait(second).observe(async {}, |()| Outcome::Success).await;
     assert!(matches!(expired, Err(AcquireError::DeadlineExceeded { .. })), "{expired:?}");
     let cancelled = gate.request().observe(async {}, |()| Outcome::Success);
-    assert!(tokio::time::timeout(second, cancelled).await.is_err());
+    assert!(timeout(second, cancelled).await.is_err());
     let waiting = tokio::spawn(gate.acquire_owned());
     tokio::task::yield_now().await;
     let rejected = gate.request().observe(async {}, |()| Outcome::Success).await;

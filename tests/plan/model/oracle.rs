@@ -247,7 +247,8 @@ fn decide(
     let granted = derive(&formula, &mut read).limit;
     // Feedback is one more step of the formula.
     let feedback = spec.adaptivity().map_or(String::new(), |adaptive| {
-        format!(" | at most feedback.{} or {}", spec.name(), adaptive.start_limit())
+        let start = adaptive.start_limit().max(adaptive.floor_limit());
+        format!(" | at most feedback.{} or {start}", spec.name())
     });
     let derived = derive(&format!("{formula}{feedback}"), &mut read);
     let settings: Vec<_> = overrides

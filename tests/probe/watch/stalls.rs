@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use concurrency_governor::ResourceProbe;
 use concurrency_governor::probe::Pressure;
+use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use super::support::{ChangingHost, LONG, SHORT, assert_no_notification};
@@ -65,6 +66,21 @@ async fn without_a_trigger_stalls_are_polled() {
     set_total(15_000);
     timeout(LONG, changed).await.unwrap();
     assert!(fs::read_to_string(host.path("proc/pressure/memory")).unwrap().contains("total=15000"));
+}
+
+/// Without a trigger and without a timer nothing is polled, and the note says so.
+#[test]
+fn without_a_trigger_and_a_timer_nothing_is_polled() {
+    let host = ChangingHost::new();
+    host.write("proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
+    let (stall, window) = (Duration::from_millis(5), Duration::from_millis(20));
+    let memory = Pressure::on_memory().with_roots(host.roots()).when_stalled(stall, window);
+    Builder::new_current_thread().build().unwrap().block_on(async {
+        assert_eq!(poll_once(memory.changed()), Poll::Pending);
+        let notes = memory.measure().await.unwrap().notes().join("; ");
+        let note = "no pressure notification (the host is not running) and no polling";
+        assert!(notes.contains(note), "{notes}");
+    });
 }
 
 /// Two threads for each CPU that are busy until they are dropped.

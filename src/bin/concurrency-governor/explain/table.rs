@@ -129,10 +129,15 @@ fn gates(report: &HostReport) -> TextTable {
         ("decided by", Alignment::Left),
     ]);
     for (spec, explanation) in report.shown_gates() {
+        // A setting is compared with the limit before feedback.
+        let derived = match explanation.decision() {
+            Decision::Derived => explanation.derivation().limit(),
+            Decision::Overridden { .. } => explanation.derivation().ceiling(),
+        };
         table.row([
             TableCell::styled(explanation.path().to_string(), NAME),
             TableCell::styled(explanation.limit().to_string(), NAME),
-            TableCell::new(explanation.derivation().limit().to_string()),
+            TableCell::new(derived.to_string()),
             decided_by(spec, explanation),
         ]);
     }

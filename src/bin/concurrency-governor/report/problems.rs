@@ -70,7 +70,7 @@ fn low_soft_limit(report: &HostReport, resource: Resource, measurement: &Measure
 /// Returns a problem if the setting is not the limit in force, or is above the derived limit.
 fn questionable_setting(explanation: &Explanation) -> Option<String> {
     let Decision::Overridden { origin, value, standing } = explanation.decision() else { return None };
-    let derived = explanation.derivation().limit();
+    let derived = explanation.derivation().ceiling();
     match standing {
         Standing::AboveDerived => Some(format!("{origin} sets {value}, above the derived limit {derived}")),
         Standing::Clamped => Some(format!("{origin} sets {value}, but its policy lowers that to {derived}")),

@@ -50,7 +50,7 @@ struct WatcherState {
 enum NotificationError {
     #[error("inotify: {0}")]
     Inotify(Errno),
-    #[error("{}", if cfg!(panic = "abort") { "the program aborts on panic" } else { "the runtime has no I/O" })]
+    #[error("{}", runtime::NO_IO_DRIVER)]
     NoIoDriver,
 }
 

@@ -15,7 +15,7 @@ use super::super::read::{MeasurementBuilder, pressure};
 use super::fork_local::ForkLocal;
 use super::runtime::{self, PollInterval, RegisterFdError, RegisteredFd};
 
-/// Waits until tasks have stalled for `stall` within `window`. A clone has its own trigger.
+/// Waits until tasks have stalled for `stall` within `window`, or for `stall` in total since an earlier wait. A clone has its own trigger.
 #[derive(Debug)]
 pub(in crate::probe) struct PsiTrigger {
     stall: Duration,
@@ -71,10 +71,15 @@ impl PsiTrigger {
     pub(in crate::probe) fn note(&self) -> Option<String> {
         let state = self.state.lock()?;
         let error = state.error.as_ref()?;
-        Some(format!("no pressure notification ({error}); polled every {:?}", self.window))
+        let instead = match self.poll.period() {
+            Some(_) => format!("; polled every {:?}", self.window),
+            None => " and no polling".to_owned(),
+        };
+        Some(format!("no pressure notification ({error}){instead}"))
     }
 
-    /// Waits until the tasks of the cgroup have stalled for `stall` within `window`. `resource` is `cpu`, `memory` or
+    /// Waits until the tasks of the cgroup have stalled for `stall` within `window`, or have stalled for `stall` in total since an
+    /// earlier call when this one begins. `resource` is `cpu`, `memory` or
     /// `io`.
     ///
     /// # Cancel safety

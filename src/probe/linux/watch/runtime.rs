@@ -54,12 +54,16 @@ pub(in crate::probe) enum RegisterFdError {
     #[error("there is no runtime")]
     NoRuntime,
     /// Permanent for this runtime.
-    #[error("the runtime has no I/O")]
+    #[error("{}", NO_IO_DRIVER)]
     NoIoDriver,
     /// The next attempt may succeed.
     #[error(transparent)]
     Failed(#[from] io::Error),
 }
+
+/// The text of [`RegisterFdError::NoIoDriver`].
+pub(super) const NO_IO_DRIVER: &str =
+    if cfg!(panic = "abort") { "the program aborts on panic" } else { "the runtime has no I/O" };
 
 /// Waits until the descriptor is ready or the time has passed. Returns `None` if the time has passed.
 ///
@@ -91,7 +95,7 @@ pub(in crate::probe) async fn ready_within(
 #[derive(Debug)]
 pub(in crate::probe) struct PollInterval {
     period: Duration,
-    /// Set once a runtime had no timer. It is detected by catching a panic, which should happen only once.
+    /// Set once a runtime had no timer, and never reset. It is detected by catching a panic, which should happen only once.
     has_no_timer: AtomicBool,
 }
 
@@ -100,13 +104,13 @@ impl PollInterval {
         Self { period, has_no_timer: AtomicBool::new(false) }
     }
 
-    /// Returns the period, or `None` if the last runtime had no timer.
+    /// Returns the period, or `None` once a runtime had no timer.
     pub(in crate::probe) fn period(&self) -> Option<Duration> {
         // Relaxed: the flag guards no other data.
         (!self.has_no_timer.load(Ordering::Relaxed)).then_some(self.period)
     }
 
-    /// Checks the current runtime and returns the period, or `None` if there is no timer.
+    /// Checks the current runtime and returns the period, or `None` if this runtime or an earlier one has no timer.
     pub(in crate::probe) fn detect_timer(&self) -> Option<Duration> {
         let period = self.period()?;
         let has_timer = catch_missing_driver(|| sleep(Duration::ZERO)).is_some();
