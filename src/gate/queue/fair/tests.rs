@@ -902,10 +902,7 @@ impl Oracle {
         if !mem::replace(&mut self.nodes.get_mut(&gate.0).unwrap().is_paused, false) {
             return;
         }
-        for id in self.within(gate) {
-            self.nodes.get_mut(&id).unwrap().awaits.clear();
-            self.refresh(id, false);
-        }
+        self.refresh(gate.0, false);
     }
 
     fn close(&mut self, gate: NodeId) -> Vec<u64> {
