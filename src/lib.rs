@@ -139,6 +139,7 @@ pub mod feedback;
 pub mod fleet;
 pub mod testing;
 
+mod catch_panic;
 mod jitter;
 
 pub use event::Event;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -10,8 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
-use super::prober::{MeasurementTask, panic_message};
+use super::prober::MeasurementTask;
 use super::status::FeedbackStatus;
+use crate::catch_panic::catch_panic;
 use crate::feedback::{self, Aimd, Band, Feedback, FeedbackDecision, Latency, OutcomeCounts, Reason, Rule};
 use crate::gate::{Gate, OutcomeReader};
 use crate::plan::{
@@ -214,7 +214,7 @@ impl FeedbackProbe {
             return feedback.limit() != before || !state.unreported.is_empty();
         }
         // The rule may be code of the user. After a panic the next window calls it again.
-        match panic::catch_unwind(AssertUnwindSafe(|| feedback.step(now).cloned())) {
+        match catch_panic(|| feedback.step(now).cloned()) {
             Ok(Some(decision)) => {
                 state.fault = None;
                 let count = state.decisions.entry(decision.opinion().reason()).or_default();
@@ -224,8 +224,8 @@ impl FeedbackProbe {
                 }
             }
             Ok(None) => {}
-            Err(payload) => {
-                state.fault = Some(panic_message(&*payload));
+            Err(message) => {
+                state.fault = Some(message.to_string());
                 return true;
             }
         }
@@ -238,7 +238,7 @@ impl FeedbackProbe {
     fn begin_step_wait(&self) -> Duration {
         let mut state = self.state();
         // The rule may be code of the user. If this call panics, so does that of the next step, which reports it.
-        let terms = panic::catch_unwind(AssertUnwindSafe(|| state.feedback.terms()));
+        let terms = catch_panic(|| state.feedback.terms());
         let length = terms.map_or(Duration::MAX, |terms| terms.min_length);
         let quarter = length.checked_div(4).unwrap_or_default().clamp(MIN_STEP, MAX_STEP);
         // An outcome that a refresh has read counts, too. A refresh follows each decision.

@@ -1,7 +1,6 @@
 //! Measures all probes concurrently. A probe that fails, hangs, blocks or panics affects no other probe, except that the results are
 //! applied together: after the slowest measurement, at most after the deadline.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::damping::{Damper, DampingDecision};
 use super::status::ProbeStatus;
+use crate::catch_panic::panic_message;
 use crate::event::{Event, ProbeFault};
 use crate::plan::{Measurement, Reading, Readings, Resource};
 use crate::probe::{ProbeError, ResourceProbe};
@@ -247,7 +247,7 @@ impl MeasurementTask {
         match joined {
             Ok(Ok(measured)) => measured.map_err(ProbeFault::Failed),
             Ok(Err(error)) => Err(match error.try_into_panic() {
-                Ok(payload) => ProbeFault::Panicked { message: panic_message(&*payload) },
+                Ok(payload) => ProbeFault::Panicked { message: panic_message(payload).to_string() },
                 // Only the end of the runtime cancels a task that is waited for.
                 Err(_) => ProbeFault::Failed(ProbeError::new(self.resource, "the runtime has shut down")),
             }),
@@ -263,10 +263,4 @@ impl Drop for MeasurementTask {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// Returns the message of a panic, if its payload is text.
-pub(super) fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
 }

@@ -4,7 +4,6 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 
-use super::catch_panic::{catch_panic, catch_panic_async};
 use super::create_error::{CreateError, FailedCreation};
 use super::effects::CreateAttempt;
 use super::event::PoolEvent;
@@ -13,6 +12,7 @@ use super::shared::PoolShared;
 use super::state::elapsed;
 use super::sync::with_deadline;
 use super::until::until;
+use crate::catch_panic::{catch_panic, catch_panic_async};
 use crate::gate::clock;
 use crate::jitter::scattered;
 

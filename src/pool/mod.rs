@@ -51,7 +51,6 @@ mod group_share;
 mod item_record;
 mod state;
 
-mod catch_panic;
 mod close_turn;
 mod sync;
 mod until;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::catch_panic::catch_panic;
 use super::creation::CreationTask;
 use super::delivery::ItemDelivery;
 use super::effects::PoolEffects;
 use super::manager::Manager;
 use super::shared::PoolShared;
 use super::sync::{Ordering, yield_point};
+use crate::catch_panic::catch_panic;
 use crate::gate::clock;
 
 impl<M: Manager> PoolShared<M> {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::catch_panic::catch_panic;
 use super::gate::PoolPermit;
 use super::item_record::{CheckoutPlace, ItemRecord};
 use super::manager::{Manager, Verdict};
 use super::shared::PoolShared;
 use super::state::elapsed;
 use super::status::DiscardReason;
+use crate::catch_panic::catch_panic;
 #[cfg(feature = "fleet")]
 use crate::fleet::SharedPermit;
 use crate::gate::clock;

@@ -6,7 +6,7 @@ use crate::imports::{Sources, is_within};
 
 /// The top-level modules of the library in layers, from the bottom up. A module imports only itself and modules of lower layers.
 const LAYERS: [&[&str]; 7] = [
-    &["plan", "jitter"],
+    &["plan", "jitter", "catch_panic"],
     &["feedback"],
     &["probe", "gate"],
     &["event", "fleet", "testing"],

@@ -2,14 +2,9 @@
 //!
 //! It has a runtime and a connection of its own, so that a blocked runtime of the program does not delay a renewal.
 
-use std::any::Any;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::mem;
-use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 #[cfg(not(fleet_turmoil))]
 use std::thread;
 use std::time::Duration;
@@ -19,6 +14,7 @@ use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::core::{NextStep, SharedCore};
+use crate::catch_panic::{catch_panic, catch_panic_async};
 use crate::fleet::ledger::{Ledger, LedgerError};
 use crate::fleet::step::{Ask, Grant};
 
@@ -46,14 +42,14 @@ pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: &dyn Ledger) -> io:
 async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
     loop {
         let round_began = Instant::now();
-        catch_panic(|| core.lapse_if_due());
+        let _ = catch_panic(|| core.lapse_if_due());
         // Read before `begin`: if the gate ends later, there is another round, which returns the block.
         let is_stopped = core.is_stopped();
         match core.begin() {
             NextStep::Exchange(ask) => {
                 let begun = Instant::now();
                 let answer = exchange(core, ledger, ask).await;
-                catch_panic(|| core.finish(ask.seq, answer, begun.elapsed()));
+                let _ = catch_panic(|| core.finish(ask.seq, answer, begun.elapsed()));
             }
             NextStep::Wait(time) if !is_stopped => {
                 // The usual case is an error: the next exchange is due, and no handle has woken the thread before.
@@ -75,7 +71,7 @@ async fn exchange(core: &SharedCore, ledger: &dyn Ledger, ask: Ask<'_>) -> Resul
     let call = async { ledger.exchange(core.name(), ask).await };
     let mut answer = pin!(timeout(EXCHANGE_TIMEOUT, catch_panic_async(call)));
     let answer = loop {
-        catch_panic(|| core.lapse_if_due());
+        let _ = catch_panic(|| core.lapse_if_due());
         match core.time_to_lapse() {
             None => break answer.as_mut().await,
             Some(time) => {
@@ -91,31 +87,6 @@ async fn exchange(core: &SharedCore, ledger: &dyn Ledger, ask: Ask<'_>) -> Resul
         Ok(Err(message)) => failed(format!("its exchange has panicked: {message}").into()),
         Err(elapsed) => failed(elapsed.into()),
     }
-}
-
-/// Runs a step that calls wakers. The panic hook has already reported a panic.
-fn catch_panic(step: impl FnOnce()) {
-    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(step)) {
-        mem::forget(payload); // its destructor may panic, too
-    }
-}
-
-/// Awaits a future. Returns its output, or the message of its panic.
-async fn catch_panic_async<F: Future>(future: F) -> Result<F::Output, String> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(polled) => polled.map(Ok),
-        Err(payload) => Poll::Ready(Err(panic_message(payload))),
-    })
-    .await
-}
-
-fn panic_message(payload: Box<dyn Any + Send>) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let message = text.unwrap_or("no message").to_owned();
-    mem::forget(payload); // its destructor may panic, too
-    message
 }
 
 /// The time after which an exchange has failed. In the ledgers of this crate, each call to a server fails after 1 s.

@@ -149,13 +149,15 @@ async fn the_work_may_be_local() {
     assert_eq!(calls.get(), 1);
 }
 
+const PRESSURE: Resource = Resource::new("pressure.cpu");
+/// A gate for which a pressure of 20 % is a sign of overload.
+const RENDER: GateSpec = GateSpec::new("render", Formula::fixed(64))
+    .adaptive(Adaptive::latency().start(64).overload_at(PRESSURE, 20));
+
 /// The pressure on this host counts as overload from the declared share on: each window lowers the limit once. An unknown or lower reading
 /// does not, and without the probe the governor is not built.
 #[tokio::test(start_paused = true)]
 async fn pressure_counts_as_overload() {
-    const PRESSURE: Resource = Resource::new("pressure.cpu");
-    const RENDER: GateSpec = GateSpec::new("render", Formula::fixed(64))
-        .adaptive(Adaptive::latency().start(64).overload_at(PRESSURE, 20));
     let pressure = MockProbe::new(PRESSURE, Reading::Unknown);
     let governor = Governor::builder().gate(RENDER).probe(pressure.clone()).build().await.unwrap();
     let _refresh = governor.spawn_refresh(POLICY);
@@ -185,9 +187,6 @@ async fn pressure_counts_as_overload() {
 /// While the probe of the pressure fails, hangs or panics, the rule decides as if there were no pressure.
 #[tokio::test(start_paused = true)]
 async fn a_misbehaving_probe_of_the_pressure_is_no_overload() {
-    const PRESSURE: Resource = Resource::new("pressure.cpu");
-    const RENDER: GateSpec = GateSpec::new("render", Formula::fixed(64))
-        .adaptive(Adaptive::latency().start(64).overload_at(PRESSURE, 20));
     let pressure = MockProbe::new(PRESSURE, Reading::Unknown);
     let governor = Governor::builder().gate(RENDER).probe(pressure.clone()).build().await.unwrap();
     let _refresh = governor.spawn_refresh(POLICY);
